@@ -1,0 +1,19 @@
+//! `slim` watches a container from the host with eBPF and builds an image of only the files it uses.
+//!
+//! The parts, in the order in which data moves through them (ARCHITECTURE.md draws the picture):
+//! [`tracer`] turns kernel facts into accesses, [`capture`] stores them, [`rootfs`] reads the source
+//! image, [`keep`] decides which paths stay and why, [`image`] writes the slim image, [`engine`] talks to
+//! the container engine, [`report`] tells people. [`commands`] alone knows several parts at once.
+
+pub mod capture;
+pub mod cli;
+pub mod commands;
+pub mod engine;
+pub mod exit;
+pub mod image;
+pub mod keep;
+pub mod output;
+pub mod path;
+pub mod report;
+pub mod rootfs;
+pub mod tracer;

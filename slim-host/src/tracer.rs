@@ -1,0 +1,1 @@
+//! Kernel programs, loaded, attached and drained.
