@@ -1,1 +1,142 @@
-//! Kernel programs, loaded, attached and drained.
+//! Kernel programs, loaded, attached and drained; kernel facts turned into accesses.
+//!
+//! Invariants: dropping the [`Tracer`] detaches everything; nothing is consumed from kernel state, so reading it twice
+//! is harmless; whatever is lost is in [`Loss`]. It knows control groups and processes, but no engine and no image.
+
+use std::io;
+
+pub mod aggregate;
+pub mod btf;
+pub mod cgroup;
+pub mod event;
+pub mod load;
+pub mod loss;
+pub mod offsets;
+mod recursion;
+pub mod snapshot;
+
+pub use aggregate::Aggregate;
+pub use event::Event;
+pub use load::{CgroupMode, Options, Tracer};
+pub use loss::Loss;
+
+/// Why there is no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum TracerError {
+    /// The binary was built without a BPF linker.
+    #[error("this build of slim has no kernel programs: run `cargo xtask setup` and build it again")]
+    Stub,
+    /// The kernel does not describe its types.
+    #[error("cannot read {path}: the kernel must be built with CONFIG_DEBUG_INFO_BTF (Linux 5.8 or newer)")]
+    NoBtf {
+        /// Where we looked.
+        path: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The kernel describes its types in a way that we do not understand.
+    #[error("cannot find our way in this kernel")]
+    Layout(#[from] btf::BtfError),
+    /// aya does not understand the kernel's types.
+    #[error("cannot parse the kernel's type information")]
+    Btf {
+        /// Why it failed.
+        source: aya::BtfError,
+    },
+    /// The object was refused.
+    #[error("cannot load the kernel programs: this takes root, or CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE")]
+    Load {
+        /// Why it failed.
+        source: aya::EbpfError,
+    },
+    /// A program was refused.
+    #[error("cannot attach kernel program {name}")]
+    Attach {
+        /// Its name.
+        name: &'static str,
+        /// Why it failed; the verifier's words among it.
+        source: aya::programs::ProgramError,
+    },
+    /// The object lacks a program: it is not ours.
+    #[error("the kernel object has no program {name}")]
+    Program {
+        /// Its name.
+        name: &'static str,
+    },
+    /// The kernel does not describe a program.
+    #[error("cannot read the counters of kernel program {name}")]
+    ProgramInfo {
+        /// Its name.
+        name: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The object lacks a map: it is not ours.
+    #[error("the kernel object has no map {name}")]
+    Map {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A map was not readable or writable.
+    #[error("cannot access kernel map {name}")]
+    MapAccess {
+        /// Its name.
+        name: &'static str,
+        /// Why it failed.
+        source: aya::maps::MapError,
+    },
+    /// The cgroup controller is not in this kernel.
+    #[error("this kernel has no cgroup controller {name}")]
+    NoController {
+        /// Its name.
+        name: String,
+    },
+    /// The kernel's release is not known.
+    #[error("cannot read the kernel's release")]
+    Release {
+        /// Why it failed.
+        source: procfs::ProcError,
+    },
+    /// No random numbers.
+    #[error("cannot get random numbers from the kernel")]
+    Random {
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The host's root could not be examined.
+    #[error("cannot examine the host's root directory")]
+    HostRoot {
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The kernel side's messages cannot be forwarded.
+    #[error("cannot forward the messages of the kernel programs")]
+    KernelLog {
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something below /proc or /sys/fs/cgroup could not be read.
+    #[error("cannot read {path}")]
+    Proc {
+        /// Which file.
+        path: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// procfs did not parse.
+    #[error("cannot read the state of process {pid}")]
+    Process {
+        /// Its process id.
+        pid: i32,
+        /// Why it failed.
+        source: procfs::ProcError,
+    },
+    /// The process is not in a control group by which it can be told from others.
+    #[error("process {pid} is in no control group of its own: {found}")]
+    NoCgroup {
+        /// Its process id.
+        pid: i32,
+        /// What it is in.
+        found: String,
+    },
+}

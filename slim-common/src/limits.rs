@@ -1,0 +1,38 @@
+//! Every bound that the two sides share, each with the reason for its value.
+
+/// Longest path that a system call accepts, with its NUL (`PATH_MAX`, include/uapi/linux/limits.h).
+pub const PATH_MAX: usize = 4096;
+
+/// Longest single name (`NAME_MAX`); dentry names are never longer.
+pub const NAME_MAX: usize = 255;
+
+/// Directories that a dentry walk climbs at most. Deeper objects are counted as too long, never cut silently.
+/// The verifier follows every iteration, so this bounds load time; real images stay below 32.
+pub const WALK_DEPTH: usize = 128;
+
+/// Bytes that all path sections of one event may take together.
+pub const SECTIONS_MAX: usize = 16 * 1024;
+
+/// Room behind the sections for the component that is being copied when the limit is checked.
+pub const SECTIONS_SLACK: usize = NAME_MAX + 1;
+
+/// Hexadecimal digits of a container id, as engines put it into the name of the container's cgroup.
+pub const CONTAINER_ID_LEN: usize = 64;
+
+/// Distinct accesses that the kernel remembers. Bounded by the files of the traced images times a handful of
+/// spellings and kinds; a full map is counted and events are then sent without deduplication.
+pub const SEEN_ENTRIES: u32 = 1 << 20;
+
+/// Distinct names looked for and absent. Programs probe for unbounded numbers of absent names, and absence is
+/// no evidence for keeping a file, so this map forgets the oldest (LRU) instead of filling up.
+pub const ABSENT_ENTRIES: u32 = 1 << 14;
+
+/// Control groups in scope at once: containers plus their nested groups.
+pub const SCOPE_ENTRIES: u32 = 1 << 14;
+
+/// Containers that are announced but whose control group does not exist yet.
+pub const WANTED_ENTRIES: u32 = 1 << 12;
+
+/// Bytes of the event ring: some 30,000 events of usual length between two drains. The agent maps it twice, and
+/// touched pages count as resident, so it is not larger without need. Must be a power of two.
+pub const RING_BYTES: u32 = 8 << 20;

@@ -1,0 +1,141 @@
+//! One event for one distinct access, however often it happens.
+//!
+//! The key of an access is a 128-bit hash over the requested string and the identities of object and base, beside
+//! kind, result, target and device in the clear. It is seeded at random, so nobody can prepare two names that
+//! collide; by chance one pair among a million accesses collides with probability 2^-89.
+//!
+//! A key is claimed before the event is sent and the claim is taken back when the ring is full: the next access
+//! of the same path tries again. Claims are never consumed; the host reads them as running totals.
+
+use core::arch::asm;
+
+use slim_common::{
+    event::{DedupKey, EventHeader},
+    limits::PATH_MAX,
+};
+
+use crate::{
+    kernel::{Identity, config},
+    maps::{ABSENT, SEEN, Scratch},
+};
+
+const BPF_NOEXIST: u64 = 1;
+const EEXIST: i32 = -17;
+
+/// Two lanes of multiply-and-fold over 64-bit words.
+pub struct PathHash {
+    lanes: [u64; 2],
+}
+
+impl PathHash {
+    /// An empty hash under the seeds of this run.
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self { lanes: config!(seeds) }
+    }
+
+    #[inline(always)]
+    fn word(&mut self, word: u64) {
+        let [a, b] = &mut self.lanes;
+        *a = (*a ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        *a ^= *a >> 32;
+        *b = (*b ^ word).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        *b ^= *b >> 29;
+    }
+
+    /// Mixes in what identifies an object or a base.
+    #[inline(always)]
+    pub fn identity(&mut self, identity: &Identity) {
+        self.word(identity.ino);
+        self.word(identity.name);
+        self.word(identity.sb);
+    }
+
+    /// Mixes in the requested string, whose rest up to the next multiple of 8 is zero.
+    #[inline(always)]
+    pub fn string(&mut self, scratch: &Scratch) {
+        let len = scratch.header.requested_len;
+        // The sections begin 8-aligned and hold more than PATH_MAX bytes.
+        let words = (&raw const scratch.sections).cast::<u64>();
+        for i in 0..PATH_MAX / 8 {
+            if i as u32 * 8 >= len {
+                break;
+            }
+            // SAFETY: `i` is below PATH_MAX / 8.
+            self.word(unsafe { *words.add(i) });
+        }
+    }
+
+    /// The finished key of the access in `scratch`. What is no secret goes in plainly.
+    #[inline(always)]
+    pub fn key(mut self, header: &EventHeader) -> DedupKey {
+        self.word(u64::from(header.requested_len));
+        let devices = u64::from(header.object_dev) << 32 | u64::from(header.root_dev);
+        let errno = u64::from(header.result.unsigned_abs() & 0xfff);
+        let meaning = u64::from(header.target) << 32 | errno << 16 | u64::from(header.kind);
+        [self.lanes[0], self.lanes[1], devices, meaning]
+    }
+}
+
+/// Which map holds the key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// The path was there, or its absence is not certain.
+    Present,
+    /// `ENOENT`: no evidence for keeping a file.
+    Absent,
+}
+
+/// Whether the access was claimed before; it is counted then.
+#[inline(always)]
+pub fn is_known(key: &DedupKey, presence: Presence) -> bool {
+    let total = match presence {
+        Presence::Present => SEEN.get_ptr_mut(key),
+        Presence::Absent => ABSENT.get_ptr_mut(key),
+    };
+    total.map(add_one).is_some()
+}
+
+/// What became of a claim.
+pub enum Claim {
+    /// First of its kind: send it.
+    New,
+    /// Another CPU claimed it at the same time.
+    Duplicate,
+    /// The map is full: send it all the same.
+    Unrecorded,
+}
+
+/// Claims `key`, which was not known.
+#[inline(always)]
+pub fn claim(key: &DedupKey, presence: Presence) -> Claim {
+    let inserted = match presence {
+        Presence::Present => SEEN.insert(key, &1, BPF_NOEXIST),
+        Presence::Absent => ABSENT.insert(key, &1, BPF_NOEXIST),
+    };
+    match inserted {
+        Ok(()) => Claim::New,
+        Err(EEXIST) => Claim::Duplicate,
+        Err(_) => Claim::Unrecorded,
+    }
+}
+
+/// Takes a claim back.
+#[inline(always)]
+pub fn release(key: &DedupKey, presence: Presence) {
+    // A failure means that the key is gone already, which is what we want.
+    let _ = match presence {
+        Presence::Present => SEEN.remove(key),
+        Presence::Absent => ABSENT.remove(key),
+    };
+}
+
+/// Adds one to a map value that other CPUs add to as well.
+///
+/// The target claims no compare-and-swap, so `core` offers no `fetch_add` for it; the instruction has existed since
+/// the first BPF.
+#[inline(always)]
+fn add_one(total: *mut u64) {
+    // SAFETY: an aligned map value that lives until the program ends.
+    unsafe { asm!("lock *(u64 *)({total} + 0) += {one}", total = in(reg) total, one = in(reg) 1_u64) }
+}

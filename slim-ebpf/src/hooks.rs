@@ -1,0 +1,5 @@
+//! One family of hooks a file.
+
+pub mod cgroup;
+pub mod exec;
+pub mod syscall;

@@ -1,0 +1,171 @@
+//! Reading kernel structures. Offsets come from the host (BTF of the running kernel), never from headers.
+//!
+//! Every read goes through `bpf_probe_read_kernel`: a stale pointer gives an error or garbage, never a fault.
+
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_get_current_task_btf};
+
+use crate::maps::CONFIG;
+
+/// The value of one member of the frozen configuration.
+///
+/// Volatile, or the compiler would fold the zeros that it sees at build time.
+macro_rules! config {
+    ($($member:ident).+) => {
+        $crate::kernel::frozen(&$crate::maps::CONFIG.$($member).+)
+    };
+}
+pub(crate) use config;
+
+/// Reads a member of the frozen configuration at run time.
+#[inline(always)]
+pub fn frozen<T: Copy>(member: &'static T) -> T {
+    // SAFETY: a reference is always readable.
+    unsafe { core::ptr::read_volatile(member) }
+}
+
+const _: () = assert!(size_of_val(&CONFIG) % 8 == 0);
+
+/// An address in kernel memory; 0 is null.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Addr(pub u64);
+
+impl Addr {
+    /// Reads a `T` at `offset` bytes behind the address.
+    #[inline(always)]
+    pub fn read<T>(self, offset: u32) -> Option<T> {
+        let address = self.0.wrapping_add(u64::from(offset)) as *const T;
+        // SAFETY: the helper checks the address and fails instead of faulting.
+        unsafe { bpf_probe_read_kernel(address) }.ok()
+    }
+
+    /// Reads a pointer at `offset`; `None` when it cannot be read or is null.
+    #[inline(always)]
+    pub fn follow(self, offset: u32) -> Option<Self> {
+        self.read::<u64>(offset).filter(|&address| address != 0).map(Self)
+    }
+
+    /// The address of an embedded member.
+    #[inline(always)]
+    pub fn member(self, offset: u32) -> Self {
+        Self(self.0.wrapping_add(u64::from(offset)))
+    }
+}
+
+/// The current task, and what hangs on it by pointers that the verifier can follow.
+///
+/// From Linux 5.11 on these are plain loads which the verifier types by BTF, and cost a fraction of a helper call.
+#[derive(Clone, Copy)]
+pub struct Own(u64);
+
+impl Own {
+    /// `struct task_struct` of the current task.
+    #[inline(always)]
+    pub fn task() -> Self {
+        // SAFETY: the helpers have no precondition; the verifier never looks at the branch not taken.
+        Self(unsafe {
+            if config!(typed_task) == 1 { bpf_get_current_task_btf() as u64 } else { bpf_get_current_task() }
+        })
+    }
+
+    /// Reads a `T` at `offset` of the structure.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, offset: u32) -> Option<T> {
+        if config!(typed_task) == 1 {
+            // SAFETY: the verifier knows the type behind the pointer and that the member is there; should the object
+            // be gone, the load gives zero instead of a fault.
+            Some(unsafe { *((self.0 as *const u8).add(offset as usize).cast::<T>()) })
+        } else {
+            Addr(self.0).read(offset)
+        }
+    }
+
+    /// Follows the pointer at `offset`; `None` when it is null.
+    #[inline(always)]
+    pub fn follow(self, offset: u32) -> Option<Self> {
+        self.read::<u64>(offset).filter(|&address| address != 0).map(Self)
+    }
+
+    /// The address as plain number, for reading without types.
+    #[inline(always)]
+    pub fn addr(self) -> Addr {
+        Addr(self.0)
+    }
+}
+
+/// A `struct path`: a dentry as seen through a mount.
+#[derive(Clone, Copy)]
+pub struct Path {
+    /// `struct vfsmount *`
+    pub mnt: Addr,
+    /// `struct dentry *`
+    pub dentry: Addr,
+}
+
+impl Path {
+    /// Reads the `struct path` at `address`.
+    #[inline(always)]
+    pub fn read(address: Addr) -> Option<Self> {
+        Some(Self {
+            mnt: address.follow(config!(offsets.path_mnt))?,
+            dentry: address.follow(config!(offsets.path_dentry))?,
+        })
+    }
+}
+
+/// What tells one dentry from another, short of its path: the hash of the name is salted with the address of the
+/// parent, so that hard links of one inode stay distinct.
+#[derive(Clone, Copy)]
+pub struct Identity {
+    /// `d_inode->i_ino`
+    pub ino: u64,
+    /// `d_name.hash` and `d_name.len` in one word.
+    pub name: u64,
+    /// `d_sb`, as address.
+    pub sb: u64,
+}
+
+impl Identity {
+    /// Reads what identifies `dentry`; `None` when it has no inode.
+    #[inline(always)]
+    pub fn of(dentry: Addr) -> Option<Self> {
+        // d_inode has followed d_name (16 bytes) since 2.6.38; the host checks it. One copy costs less than two.
+        let [name, _, inode] = dentry.read::<[u64; 3]>(config!(offsets.dentry_name))?;
+        if inode == 0 {
+            return None;
+        }
+        let inode = Addr(inode);
+        let (sb_at, ino_at) = (config!(offsets.inode_sb), config!(offsets.inode_ino));
+        // Between them are i_mapping and, with security modules, i_security.
+        let (sb, ino) = if ino_at.wrapping_sub(sb_at) == 24 {
+            let [sb, _, _, ino] = inode.read::<[u64; 4]>(sb_at)?;
+            (sb, ino)
+        } else {
+            (inode.read(sb_at)?, inode.read(ino_at)?)
+        };
+        Some(Self { ino, name, sb })
+    }
+
+    /// Device of the file system.
+    #[inline(always)]
+    pub fn dev(&self) -> Option<u32> {
+        Addr(self.sb).read(config!(offsets.sb_dev))
+    }
+}
+
+/// The device of the file system that holds `dentry`.
+#[inline(always)]
+pub fn device(dentry: Addr) -> Option<u32> {
+    dentry.follow(config!(offsets.dentry_sb))?.read(config!(offsets.sb_dev))
+}
+
+/// The open file behind descriptor `fd` of `task`.
+#[inline(always)]
+pub fn file(task: Own, fd: u32) -> Option<Addr> {
+    let table = task.follow(config!(offsets.task_files))?.follow(config!(offsets.files_fdt))?;
+    if fd >= table.read::<u32>(config!(offsets.fdt_max_fds))? {
+        return None;
+    }
+    let slots = table.read::<u64>(config!(offsets.fdt_fd))?;
+    Addr(slots.wrapping_add(u64::from(fd) * 8)).follow(0)
+}

@@ -1,0 +1,100 @@
+//! Every map on one screen. Sizes are explained in `slim_common::limits`; the host may shrink them for tests.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use slim_common::{
+    config::Config,
+    counters::Counters,
+    event::{DedupKey, EventHeader},
+    limits::{
+        ABSENT_ENTRIES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK, SEEN_ENTRIES, WANTED_ENTRIES,
+    },
+    scope::{ContainerId, ScopeEntry},
+};
+
+/// `BPF_F_NO_PREALLOC`: memory grows with what is used, not with the limit.
+const NO_PREALLOC: u32 = 1;
+
+/// Frozen before the programs load; see `slim_common::config`.
+#[unsafe(no_mangle)]
+pub static CONFIG: Config = Config::ZERO;
+
+/// Control group id to target.
+#[map]
+pub static SCOPE: HashMap<u64, ScopeEntry> = HashMap::with_max_entries(SCOPE_ENTRIES, NO_PREALLOC);
+
+/// Containers whose control group will appear: id to target.
+#[map]
+pub static WANTED: HashMap<ContainerId, u32> = HashMap::with_max_entries(WANTED_ENTRIES, NO_PREALLOC);
+
+/// Claimed accesses with the number of times that each happened.
+#[map]
+pub static SEEN: HashMap<DedupKey, u64> = HashMap::with_max_entries(SEEN_ENTRIES, NO_PREALLOC);
+
+/// The same for names that were absent; forgets the oldest.
+#[map]
+pub static ABSENT: LruHashMap<DedupKey, u64> = LruHashMap::with_max_entries(ABSENT_ENTRIES, 0);
+
+/// Totals by cause.
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Events on their way to the host.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Where one access is put together: too large for the 512 bytes of BPF stack.
+///
+/// All of it lives here, also what would fit into registers: of memory the verifier knows nothing, so every system call
+/// and every length leads it to the same state, where in registers each would be followed through the rest by itself.
+#[repr(C)]
+pub struct Scratch {
+    /// The file that the call opened; 0 when it opens none.
+    pub file: u64,
+    /// Address of the `struct path` of the object that was reached; 0 when there is none or it is unknown.
+    pub object: u64,
+    /// Address of the `struct path` from which the requested string starts; 0 when there is no string.
+    pub base: u64,
+    /// How much of the sections is in use, bytes.
+    pub end: u32,
+    /// Keeps what follows 8-aligned.
+    pub padding: u32,
+    /// The fixed part of the event.
+    pub header: EventHeader,
+    /// The path sections, directly behind: the ring takes both in one piece.
+    pub sections: [u8; SECTIONS_MAX + SECTIONS_SLACK],
+}
+
+/// Scratch of the system call hook. Each hook has its own: one may interrupt another on the same CPU.
+#[map]
+pub static SYSCALL_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Scratch of the exec hook.
+#[map]
+pub static EXEC_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Scratch of the control group hook: room for one directory name.
+#[map]
+pub static NAME_SCRATCH: PerCpuArray<[u8; 512]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Adds one to a member of this CPU's [`Counters`].
+macro_rules! count {
+    ($member:ident) => {
+        $crate::maps::with_counters(
+            #[inline(always)]
+            |counters| counters.$member += 1,
+        )
+    };
+}
+pub(crate) use count;
+
+/// Lets `change` at this CPU's counters.
+#[inline(always)]
+pub fn with_counters(change: impl FnOnce(&mut Counters)) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: a per-CPU map value, and programs are not preempted while they run: no other writer.
+        change(unsafe { &mut *counters });
+    }
+}

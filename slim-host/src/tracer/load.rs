@@ -1,0 +1,258 @@
+//! Loading and attaching the programs, and reading their maps.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, AsRawFd, RawFd},
+};
+
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfLoader,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::BtfTracePoint,
+};
+use slim_common::{
+    config::{CGROUP_V2, Config},
+    counters::Counters,
+    event::DedupKey,
+    limits::RING_BYTES,
+    scope::{ContainerId, ScopeEntry},
+};
+
+use super::{TracerError, btf::Btf, event::Event, loss::Loss, offsets, recursion};
+
+const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The object that the build script made; empty in builds without a BPF linker.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/slim-ebpf"));
+
+/// Each program with the raw tracepoint that it is attached to; both have the same name. The order matters: groups come
+/// into scope before anything is reported about them.
+const PROGRAMS: [&str; 4] = ["cgroup_mkdir", "cgroup_rmdir", "sched_process_exec", "sys_exit"];
+
+/// By which control groups containers are told apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CgroupMode {
+    /// The unified hierarchy.
+    V2,
+    /// A version 1 controller that every container has, with the number of its hierarchy (`/proc/cgroups`).
+    V1 {
+        /// Name of the controller, such as `memory`.
+        controller: String,
+        /// Hierarchy id.
+        hierarchy_id: u32,
+    },
+}
+
+/// How to load.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// By which control groups containers are told apart.
+    pub cgroups: CgroupMode,
+    /// Size of the event ring in bytes, a power of two of at least one page. Tests make it tiny.
+    pub ring_bytes: u32,
+    /// Entries of the deduplication map; `None` for the built-in size. Tests make it tiny.
+    pub seen_entries: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cgroups: CgroupMode::V2, ring_bytes: RING_BYTES, seen_entries: None }
+    }
+}
+
+type KernelLog = aya_log::EbpfLogger<&'static dyn log::Log>;
+
+/// The loaded and attached programs. Dropping it detaches them and frees all kernel memory.
+pub struct Tracer {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    kernel_log: Option<KernelLog>,
+    undecodable: u64,
+}
+
+impl Tracer {
+    /// Loads the programs for the running kernel and attaches them; nothing is in scope yet.
+    ///
+    /// # Errors
+    /// When this kernel, this build or our privileges do not suffice; the message says which.
+    pub fn start(options: &Options) -> Result<Self, TracerError> {
+        if OBJECT.is_empty() {
+            return Err(TracerError::Stub);
+        }
+        let bytes =
+            fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
+        let config = config(&Btf::parse(&bytes)?, options)?;
+        let aya_btf = AyaBtf::from_sys_fs().map_err(|source| TracerError::Btf { source })?;
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(Some(&aya_btf))
+            .override_global("CONFIG", &config, true)
+            .map_max_entries("EVENTS", options.ring_bytes);
+        if let Some(entries) = options.seen_entries {
+            loader.map_max_entries("SEEN", entries);
+        }
+        // aya-log's ring costs nothing while its level is off; RUST_LOG decides.
+        let level = kernel_log_level();
+        loader.override_global(aya_log::LEVEL, &level, true);
+        let mut ebpf = loader.load(OBJECT).map_err(|source| TracerError::Load { source })?;
+        let kernel_log = if level == 0 { None } else { Some(kernel_log(&mut ebpf)?) };
+        for name in PROGRAMS {
+            attach(&mut ebpf, name, &aya_btf)?;
+        }
+        let ring = ebpf.take_map("EVENTS").ok_or(TracerError::Map { name: "EVENTS" })?;
+        let ring =
+            RingBuf::try_from(ring).map_err(|source| TracerError::MapAccess { name: "EVENTS", source })?;
+        Ok(Self { ebpf, ring, kernel_log, undecodable: 0 })
+    }
+
+    /// Announces a container that has not started: its control group enters the scope when it is made.
+    ///
+    /// # Errors
+    /// When the map refuses, which it does when very many containers are announced at once.
+    pub fn announce(&mut self, container: &ContainerId, target: u32) -> Result<(), TracerError> {
+        self.map::<ContainerId, u32>("WANTED")?
+            .insert(container, target, 0)
+            .map_err(|source| TracerError::MapAccess { name: "WANTED", source })
+    }
+
+    /// Takes an existing control group into the scope.
+    ///
+    /// # Errors
+    /// When the scope is full.
+    pub fn watch(&mut self, cgroup: u64, entry: ScopeEntry) -> Result<(), TracerError> {
+        self.map::<u64, ScopeEntry>("SCOPE")?
+            .insert(cgroup, entry, 0)
+            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })
+    }
+
+    /// Hands every waiting event to `sink`; how many there were.
+    pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> usize {
+        if let Some(log) = &mut self.kernel_log {
+            log.flush();
+        }
+        let mut count = 0;
+        while let Some(bytes) = self.ring.next() {
+            count += 1;
+            match Event::decode(&bytes) {
+                Ok(event) => sink(event),
+                Err(error) => {
+                    log::debug!("dropped a ring entry: {error}");
+                    self.undecodable += 1;
+                }
+            }
+        }
+        count
+    }
+
+    /// How often each access happened, by the key of its event. Reading consumes nothing.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the map.
+    pub fn totals(&self) -> Result<Vec<(DedupKey, u64)>, TracerError> {
+        let map = self.ebpf.map("SEEN").ok_or(TracerError::Map { name: "SEEN" })?;
+        let map = HashMap::<_, DedupKey, u64>::try_from(map)
+            .map_err(|source| TracerError::MapAccess { name: "SEEN", source })?;
+        map.iter().collect::<Result<_, _>>().map_err(|source| TracerError::MapAccess { name: "SEEN", source })
+    }
+
+    /// The kernel's counters, summed over CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the map.
+    pub fn counters(&self) -> Result<Counters, TracerError> {
+        let map = self.ebpf.map("COUNTERS").ok_or(TracerError::Map { name: "COUNTERS" })?;
+        let map = PerCpuArray::<_, Counters>::try_from(map)
+            .map_err(|source| TracerError::MapAccess { name: "COUNTERS", source })?;
+        let values = map.get(&0, 0).map_err(|source| TracerError::MapAccess { name: "COUNTERS", source })?;
+        Ok(values.iter().fold(Counters::default(), |sum, cpu| sum.plus(cpu)))
+    }
+
+    /// What was lost so far.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn loss(&self) -> Result<Loss, TracerError> {
+        let mut recursion_misses = 0;
+        for name in PROGRAMS {
+            let program = self.ebpf.program(name).ok_or(TracerError::Program { name })?;
+            let fd = program.fd().map_err(|source| TracerError::Attach { name, source })?;
+            recursion_misses +=
+                recursion::misses(fd.as_fd()).map_err(|source| TracerError::ProgramInfo { name, source })?;
+        }
+        Ok(Loss { recursion_misses, undecodable: self.undecodable, ..Loss::from_counters(&self.counters()?) })
+    }
+
+    fn map<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<HashMap<&mut MapData, K, V>, TracerError> {
+        let map = self.ebpf.map_mut(name).ok_or(TracerError::Map { name })?;
+        HashMap::try_from(map).map_err(|source| TracerError::MapAccess { name, source })
+    }
+}
+
+impl AsRawFd for Tracer {
+    /// Readable when the kernel woke us because much is waiting.
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, name: &'static str, btf: &AyaBtf) -> Result<(), TracerError> {
+    let program: &mut BtfTracePoint = ebpf
+        .program_mut(name)
+        .ok_or(TracerError::Program { name })?
+        .try_into()
+        .map_err(|source| TracerError::Attach { name, source })?;
+    program.load(name, btf).map_err(|source| TracerError::Attach { name, source })?;
+    program.attach().map_err(|source| TracerError::Attach { name, source })?;
+    Ok(())
+}
+
+fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
+    let (cgroup_subsys, hierarchy_id) = match &options.cgroups {
+        CgroupMode::V2 => (CGROUP_V2, 0),
+        CgroupMode::V1 { controller, hierarchy_id } => {
+            let index = btf.enumerator(&format!("{controller}_cgrp_id"))?;
+            (index.ok_or_else(|| TracerError::NoController { name: controller.clone() })?, *hierarchy_id)
+        }
+    };
+    let kernel = procfs::KernelVersion::current().map_err(|source| TracerError::Release { source })?;
+    let mut seeds = [0; 2];
+    for seed in &mut seeds {
+        let mut bytes = [0; 8];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .map_err(|source| TracerError::Random { source: source.into() })?;
+        *seed = u64::from_ne_bytes(bytes);
+    }
+    Ok(Config {
+        seeds,
+        wakeup_bytes: u64::from(options.ring_bytes) / 4,
+        offsets: offsets::lookup(btf)?,
+        host_dev: kernel_dev(host_root_dev().map_err(|source| TracerError::HostRoot { source })?),
+        hierarchy_id,
+        cgroup_subsys,
+        typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
+    })
+}
+
+fn host_root_dev() -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(fs::metadata("/")?.dev())
+}
+
+/// A device number as `stat` reports it, in the kernel's own encoding (`MKDEV`, include/linux/kdev_t.h).
+#[must_use]
+pub fn kernel_dev(st_dev: u64) -> u32 {
+    rustix::fs::major(st_dev) << 20 | rustix::fs::minor(st_dev)
+}
+
+/// The level for `aya-log` inside the programs: 0 (off) unless RUST_LOG or `-v` asks for debug messages.
+fn kernel_log_level() -> u8 {
+    if log::log_enabled!(target: "slim_ebpf", log::Level::Debug) { aya_log::Level::Debug as u8 } else { 0 }
+}
+
+/// The programs' messages, which [`Tracer::drain`] forwards to the log of this process.
+fn kernel_log(ebpf: &mut Ebpf) -> Result<KernelLog, TracerError> {
+    aya_log::EbpfLogger::init(ebpf).map_err(|source| TracerError::KernelLog { source: Box::new(source) })
+}

@@ -1,0 +1,94 @@
+//! What was lost, by cause. A cause is added up where it happens; this is where all of them meet.
+
+use std::collections::BTreeMap;
+
+use slim_common::counters::Counters;
+
+/// Events that happened and are not in the capture. The names of the members are the stable names of the causes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// The ring had no room.
+    pub ring_full: u64,
+    /// A path or kernel object could not be read.
+    pub read_fault: u64,
+    /// A path was longer or deeper than an event carries.
+    pub path_too_long: u64,
+    /// A container's control group found no room in the scope map.
+    pub scope_full: u64,
+    /// A program was skipped because it was already running on that CPU.
+    pub recursion_misses: u64,
+    /// Ring entries that were not events.
+    pub undecodable: u64,
+    /// Accesses that the kernel recorded as sent and that never arrived.
+    pub undelivered: u64,
+}
+
+impl Loss {
+    /// The kernel's share.
+    #[must_use]
+    pub fn from_counters(counters: &Counters) -> Self {
+        Self {
+            ring_full: counters.ring_full,
+            read_fault: counters.read_fault,
+            path_too_long: counters.path_too_long,
+            scope_full: counters.scope_full,
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing was lost.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.total() == 0
+    }
+
+    /// The sum over all causes.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_cause().values().sum()
+    }
+
+    /// The causes that occurred.
+    #[must_use]
+    pub fn by_cause(&self) -> BTreeMap<String, u64> {
+        let Self {
+            ring_full,
+            read_fault,
+            path_too_long,
+            scope_full,
+            recursion_misses,
+            undecodable,
+            undelivered,
+        } = *self;
+        [
+            ("ring_full", ring_full),
+            ("read_fault", read_fault),
+            ("path_too_long", path_too_long),
+            ("scope_full", scope_full),
+            ("recursion_misses", recursion_misses),
+            ("undecodable", undecodable),
+            ("undelivered", undelivered),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(cause, count)| (cause.to_owned(), count))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loss_counts_as_loss() {
+        let counters = Counters { emitted: 1, map_full: 3, absent_dropped: 2, ..Counters::default() };
+        assert!(Loss::from_counters(&counters).is_complete());
+        let loss = Loss { undecodable: 1, ..Loss::from_counters(&Counters { ring_full: 2, ..counters }) };
+        assert_eq!(loss.total(), 3);
+        assert_eq!(
+            loss.by_cause().into_iter().collect::<Vec<_>>(),
+            [("ring_full".to_owned(), 2), ("undecodable".to_owned(), 1)]
+        );
+    }
+}

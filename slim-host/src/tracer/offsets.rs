@@ -1,0 +1,68 @@
+//! The kernel structure offsets that the programs need, looked up in the running kernel's BTF.
+
+use slim_common::config::Offsets;
+
+use super::btf::{Btf, BtfError};
+
+/// Looks all of them up.
+///
+/// # Errors
+/// When a structure or member is unknown: this kernel is laid out in a way that we do not know.
+pub fn lookup(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
+    Ok(Offsets {
+        task_files: btf.offset("task_struct", "files")?,
+        task_fs: btf.offset("task_struct", "fs")?,
+        task_mm: btf.offset("task_struct", "mm")?,
+        task_cgroups: btf.offset("task_struct", "cgroups")?,
+        css_set_subsys: btf.offset("css_set", "subsys")?,
+        css_cgroup: btf.offset("cgroup_subsys_state", "cgroup")?,
+        css_parent: btf.offset("cgroup_subsys_state", "parent")?,
+        cgroup_self: btf.offset("cgroup", "self")?,
+        cgroup_kn: btf.offset("cgroup", "kn")?,
+        cgroup_root: btf.offset("cgroup", "root")?,
+        cgroup_root_hierarchy_id: btf.offset("cgroup_root", "hierarchy_id")?,
+        kernfs_id: btf.offset("kernfs_node", "id")?,
+        kernfs_name: btf.offset("kernfs_node", "name")?,
+        files_fdt: btf.offset("files_struct", "fdt")?,
+        fdt_fd: btf.offset("fdtable", "fd")?,
+        fdt_max_fds: btf.offset("fdtable", "max_fds")?,
+        file_path: btf.offset("file", "f_path")?,
+        file_mode: btf.offset("file", "f_mode")?,
+        fs_root: btf.offset("fs_struct", "root")?,
+        fs_pwd: btf.offset("fs_struct", "pwd")?,
+        path_mnt: btf.offset("path", "mnt")?,
+        path_dentry: btf.offset("path", "dentry")?,
+        dentry_parent: btf.offset("dentry", "d_parent")?,
+        dentry_name: btf.offset("dentry", "d_name")?,
+        dentry_inode: btf.offset("dentry", "d_inode")?,
+        dentry_sb: btf.offset("dentry", "d_sb")?,
+        inode_ino: btf.offset("inode", "i_ino")?,
+        inode_sb: btf.offset("inode", "i_sb")?,
+        sb_dev: btf.offset("super_block", "s_dev")?,
+        vfsmount_root: btf.offset("vfsmount", "mnt_root")?,
+        mount_mnt: btf.offset("mount", "mnt")?,
+        mount_parent: btf.offset("mount", "mnt_parent")?,
+        mount_mountpoint: btf.offset("mount", "mnt_mountpoint")?,
+        mm_exe_file: btf.offset("mm_struct", "exe_file")?,
+        binprm_file: btf.offset("linux_binprm", "file")?,
+        binprm_filename: btf.offset("linux_binprm", "filename")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_has_them_all() {
+        let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+            assert!(std::env::var_os("CI").is_none(), "this kernel has no BTF");
+            eprintln!("skipped: this kernel has no /sys/kernel/btf/vmlinux");
+            return;
+        };
+        let offsets = lookup(&Btf::parse(&bytes).unwrap()).unwrap();
+        // `struct path` has been { mnt, dentry } since 2.6.25.
+        assert_eq!((offsets.path_mnt, offsets.path_dentry), (0, 8));
+        assert!(offsets.mount_mnt > offsets.mount_mountpoint);
+    }
+}
