@@ -151,7 +151,8 @@ impl Walk<'_> {
 
 /// Opens exactly `path` below `root`.
 ///
-/// `EAGAIN` means that a rename ran beside the lookup; layers do not change, so a few tries are plenty.
+/// `EAGAIN` means that a rename or mount, anywhere on the host, ran beside the lookup of a `..` (`handle_dots` of
+/// `fs/namei.c`). An image path has none and no symlink is followed, so a few tries are plenty.
 pub(super) fn open_in_root(
     root: BorrowedFd<'_>,
     path: &ImagePath,
