@@ -11,19 +11,23 @@ use std::{
 
 use crate::path::{ImagePath, PathError};
 
+pub mod archive;
 pub mod layers;
 pub mod limits;
 mod mountinfo;
 pub mod overlay;
 pub mod resolve;
+pub mod source;
 pub mod tree;
 mod walk;
 mod xattr;
 
+pub use archive::ArchiveError;
 pub use layers::{LayerDirs, LayersError, StorageRoots};
 pub use limits::Limits;
 pub use overlay::Rootfs;
 pub use resolve::{LastLink, Outcome, Resolution, resolve};
+pub use source::SourceImage;
 pub use tree::{FileKind, FileTree, Inode, InodeId, Timestamp};
 
 /// A reader that can seek; what [`FileContents::open`] returns.

@@ -214,7 +214,7 @@ impl PartialEq for FileTree {
 impl Eq for FileTree {}
 
 /// The bytes with which every name below `dir` begins.
-fn below(dir: &ImagePath) -> Vec<u8> {
+pub(super) fn below(dir: &ImagePath) -> Vec<u8> {
     let mut prefix = dir.as_bytes().to_vec();
     if !dir.is_root() {
         prefix.push(b'/');
