@@ -101,7 +101,16 @@ impl StorageRoots {
     /// does not exist is left out.
     #[must_use]
     pub fn new(dirs: impl IntoIterator<Item = PathBuf>) -> Self {
-        let real = |dir: PathBuf| std::fs::canonicalize(&dir).ok().map(|real| (dir, real));
+        Self::seen_through(Path::new("/"), dirs)
+    }
+
+    /// The same for an engine that runs in a chroot, whose `/` is `engine_root` on this host.
+    #[must_use]
+    pub fn seen_through(engine_root: &Path, dirs: impl IntoIterator<Item = PathBuf>) -> Self {
+        let real = |dir: PathBuf| {
+            let here = engine_root.join(dir.strip_prefix("/").ok()?);
+            Some((dir, std::fs::canonicalize(here).ok()?))
+        };
         Self { roots: dirs.into_iter().filter_map(real).collect() }
     }
 }

@@ -44,10 +44,10 @@ fn unshare_mounts() {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }.unwrap();
 }
 
-/// The layers that the two readers must agree on: every kind of entry, merged in every way.
+/// Every kind of entry.
 #[rustfmt::skip]
-fn layers() -> Vec<Vec<Item>> {
-    let base = vec![
+fn base_layer() -> Vec<Item> {
+    vec![
         item("etc").dir(),
         item("etc/passwd").file(b"root").mode(0o644).owner(0, 42).mtime(1_000_000_000, 123_456_789),
         item("etc/old").file(b"old"),
@@ -82,7 +82,11 @@ fn layers() -> Vec<Vec<Item>> {
         item("deep").dir(),
         item(&format!("deep/{}", "d".repeat(200))).dir(),
         item(&format!("deep/{0}/{0}", "d".repeat(200))).symlink(&"t".repeat(300)),
-    ];
+    ]
+}
+
+/// The layers that the two readers must agree on, merged in every way.
+fn layers() -> Vec<Vec<Item>> {
     let middle = vec![
         item("etc").dir().mode(0o750),
         item("etc/old").whiteout(),
@@ -105,14 +109,19 @@ fn layers() -> Vec<Vec<Item>> {
         item("merged").dir().xattr("trusted.dir", b"2"),
         item("merged/middle").symlink("base"),
     ];
-    vec![base, middle, top]
+    vec![base_layer(), middle, top]
 }
 
 #[test]
 fn the_overlay_and_the_archive_are_the_same_image() {
-    on_private_tmpfs(|dir| {
+    // Overlayfs numbers the inodes of layers on several file systems differently: a tmpfs and, if it is one, a disk.
+    let disk = tempfile::tempdir().unwrap();
+    on_private_tmpfs(|tmpfs| {
         let layers = layers();
-        for count in 1..=layers.len() {
+        let cases = [tmpfs, disk.path()]
+            .into_iter()
+            .flat_map(|dir| (1..=layers.len()).map(move |count| (dir, count)));
+        for (dir, count) in cases {
             let layers = &layers[..count];
             let dirs = layers
                 .iter()

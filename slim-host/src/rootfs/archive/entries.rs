@@ -45,6 +45,25 @@ pub(super) enum EntryKind {
     Fifo,
 }
 
+impl EntryKind {
+    /// From the type byte of a header.
+    fn of(byte: u8, name: &[u8]) -> Result<Self, &'static str> {
+        Ok(match byte {
+            // Before POSIX a directory was a file whose name ends in a slash.
+            0 if name.ends_with(b"/") => Self::Directory,
+            0 | b'0' => Self::Regular,
+            b'1' => Self::HardLink,
+            b'2' => Self::Symlink,
+            b'3' => Self::CharDevice,
+            b'4' => Self::BlockDevice,
+            b'5' => Self::Directory,
+            b'6' => Self::Fifo,
+            b'S' => return Err("sparse entries are not supported"),
+            _unknown => return Err("unknown type of entry"),
+        })
+    }
+}
+
 /// An entry with everything that its header and extended headers say.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -130,19 +149,7 @@ impl<'s, S: Source> Entries<'s, S> {
         let name = agreed(extensions.pax_path, extensions.gnu_path, header_name);
         let name = name.ok_or_else(|| self.malformed("two long names for one entry"))?;
         let refused = |reason| ArchiveError::Entry { name: quote(&name), reason };
-        let kind = match kind {
-            // Before POSIX a directory was a file whose name ends in a slash.
-            0 if name.ends_with(b"/") => EntryKind::Directory,
-            0 | b'0' => EntryKind::Regular,
-            b'1' => EntryKind::HardLink,
-            b'2' => EntryKind::Symlink,
-            b'3' => EntryKind::CharDevice,
-            b'4' => EntryKind::BlockDevice,
-            b'5' => EntryKind::Directory,
-            b'6' => EntryKind::Fifo,
-            b'S' => return Err(refused("sparse entries are not supported")),
-            _ => return Err(refused("unknown type of entry")),
-        };
+        let kind = EntryKind::of(kind, &name).map_err(refused)?;
         let header_link = header.link_name_bytes().unwrap_or_default().into_owned();
         let link = agreed(extensions.pax_link, extensions.gnu_link, header_link);
         let link = link.ok_or_else(|| refused("two long link targets for one entry"))?;
@@ -157,16 +164,11 @@ impl<'s, S: Source> Entries<'s, S> {
             return Err(refused("content behind an entry that has none"));
         }
         let id = |id: u64| u32::try_from(id).map_err(|_| refused("an owner above 32 bits"));
-        let device = match kind {
-            EntryKind::CharDevice | EntryKind::BlockDevice => {
-                let (major, minor) = (header.device_major(), header.device_minor());
-                (major.map_err(number)?.unwrap_or(0), minor.map_err(number)?.unwrap_or(0))
-            }
-            EntryKind::Regular
-            | EntryKind::HardLink
-            | EntryKind::Symlink
-            | EntryKind::Directory
-            | EntryKind::Fifo => (0, 0),
+        let device = if matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice) {
+            let (major, minor) = (header.device_major(), header.device_minor());
+            (major.map_err(number)?.unwrap_or(0), minor.map_err(number)?.unwrap_or(0))
+        } else {
+            (0, 0)
         };
         let entry = Entry {
             kind,

@@ -198,6 +198,17 @@ fn layers_come_lowest_first_from_every_source() {
 }
 
 #[test]
+fn an_engine_in_a_chroot_names_its_own_paths() {
+    let Some(root) = DataRoot::new() else { return };
+    let (parent, name) = (root.dir.path().parent().unwrap(), root.dir.path().file_name().unwrap());
+    let inside = Path::new("/").join(name);
+    let roots = StorageRoots::seen_through(parent, [inside.clone(), PathBuf::from("relative")]);
+    let base = inside.join("overlay2/base/diff");
+    let layers = LayerDirs::from_graph_driver(base.to_str().unwrap(), None, &roots, 1).unwrap();
+    assert_eq!(layers.dirs(), [PathBuf::from(root.path("overlay2/base/diff"))]);
+}
+
+#[test]
 fn layers_that_others_can_replace_are_refused() {
     let Some(root) = DataRoot::new() else { return };
     let (top, base) = (root.path("overlay2/top/diff"), root.path("overlay2/base/diff"));
