@@ -4,12 +4,30 @@
 //! contents are hostile. [`FileTree`] is the merged metadata of all layers; [`FileContents`] is the one small
 //! question that pure parts may ask about content.
 
-use std::io::{Read, Seek};
+use std::{
+    fmt::Display,
+    io::{self, Read, Seek},
+};
 
-use crate::path::ImagePath;
+use crate::path::{ImagePath, PathError};
 
+pub mod archive;
+pub mod layers;
+pub mod limits;
+mod mountinfo;
+pub mod overlay;
+pub mod resolve;
+pub mod source;
 pub mod tree;
+mod walk;
+mod xattr;
 
+pub use archive::ArchiveError;
+pub use layers::{LayerDirs, LayersError, StorageRoots};
+pub use limits::Limits;
+pub use overlay::Rootfs;
+pub use resolve::{LastLink, Outcome, Resolution, resolve};
+pub use source::SourceImage;
 pub use tree::{FileKind, FileTree, Inode, InodeId, Timestamp};
 
 /// A reader that can seek; what [`FileContents::open`] returns.
@@ -37,9 +55,35 @@ pub enum RootfsError {
         /// On which path of the image or the host (quoted).
         path: String,
         /// Why it failed.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Only regular files have content.
     #[error("{0} is not a regular file of the image")]
     NotRegular(ImagePath),
+    /// The layers changed while they were read, which only tampering does.
+    #[error("{0} changed while it was read")]
+    Changed(ImagePath),
+    /// A directory entry that cannot be a path of the image.
+    #[error("the image holds an impossible name")]
+    Name(#[from] PathError),
+    /// The image is larger than anything that is in use.
+    #[error("the image exceeds the limit of {limit} {what} at {path}")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much is allowed.
+        limit: u64,
+        /// Where the limit was exceeded.
+        path: ImagePath,
+    },
 }
+
+impl RootfsError {
+    /// For `map_err`: the operation that failed, and on what.
+    fn io<E: Into<io::Error>>(operation: &'static str, path: &impl Display) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io { operation, path: path.to_string(), source: source.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests;
