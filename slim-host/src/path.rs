@@ -8,7 +8,7 @@
 //! Neither is a `String`: image paths are attacker-chosen bytes. [`std::fmt::Display`] quotes every byte that a
 //! terminal could act upon; machine formats use [`ImagePath::as_bytes`].
 
-use std::fmt;
+use std::{borrow::Borrow, fmt};
 
 /// Why bytes are not a path of the wanted kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -115,6 +115,13 @@ impl ImagePath {
     pub fn starts_with(&self, other: &Self) -> bool {
         other.is_root()
             || self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.first().is_none_or(|&b| b == b'/'))
+    }
+}
+
+/// Lets ordered maps of paths be searched by byte ranges, such as everything below a directory.
+impl Borrow<[u8]> for ImagePath {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::{Read, Seek};
 
 use crate::path::ImagePath;
 
+pub mod resolve;
 pub mod tree;
 
 pub use tree::{FileKind, FileTree, Inode, InodeId, Timestamp};

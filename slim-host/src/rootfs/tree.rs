@@ -1,6 +1,9 @@
 //! Merged metadata of an image: every name, with hard links sharing one inode.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+};
 
 use crate::path::ImagePath;
 
@@ -122,5 +125,176 @@ impl FileTree {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+
+    /// Whether exactly this name is a directory; symlinks are not followed.
+    #[must_use]
+    pub fn is_dir(&self, path: &ImagePath) -> bool {
+        self.get(path).is_some_and(|inode| inode.kind == FileKind::Directory)
+    }
+
+    /// Where the symlink of exactly this name points, bytes as stored; `None` for anything else.
+    #[must_use]
+    pub fn symlink_target(&self, path: &ImagePath) -> Option<&[u8]> {
+        match &self.get(path)?.kind {
+            FileKind::Symlink(target) => Some(target),
+            FileKind::Regular
+            | FileKind::Directory
+            | FileKind::CharDevice { .. }
+            | FileKind::BlockDevice { .. }
+            | FileKind::Fifo
+            | FileKind::Socket => None,
+        }
+    }
+
+    /// Everything below `dir` at any depth, without `dir` itself, ordered by bytes.
+    pub fn descendants(&self, dir: &ImagePath) -> impl Iterator<Item = (&ImagePath, InodeId, &Inode)> {
+        let prefix = below(dir);
+        // The root's own name is its prefix, so the bound excludes it.
+        self.names
+            .range::<[u8], _>((Bound::Excluded(prefix.as_slice()), Bound::Unbounded))
+            .take_while(move |(path, _)| path.as_bytes().starts_with(&prefix))
+            .map(|(path, id)| (path, *id, self.inode(*id)))
+    }
+
+    /// The entries of the directory `dir`, ordered by bytes; its subdirectories' entries are skipped, not visited.
+    pub fn children(&self, dir: &ImagePath) -> impl Iterator<Item = (&ImagePath, InodeId, &Inode)> {
+        let prefix = below(dir);
+        let mut from = Bound::Excluded(prefix.clone());
+        std::iter::from_fn(move || {
+            loop {
+                let (path, id) = self.names.range::<[u8], _>((as_slice(&from), Bound::Unbounded)).next()?;
+                let name = path.as_bytes().strip_prefix(prefix.as_slice())?;
+                let Some(slash) = name.iter().position(|&b| b == b'/') else {
+                    from = Bound::Excluded(path.as_bytes().to_vec());
+                    return Some((path, *id, self.inode(*id)));
+                };
+                // Inside a subdirectory: continue behind all of it. `0` is the byte after `/`.
+                let mut behind = prefix.clone();
+                behind.extend_from_slice(&name[..slash]);
+                behind.push(b'0');
+                from = Bound::Included(behind);
+            }
+        })
+    }
+
+    /// Removes everything below `dir` and keeps `dir` itself.
+    pub fn remove_below(&mut self, dir: &ImagePath) {
+        let gone: Vec<ImagePath> = self.descendants(dir).map(|(path, ..)| path.clone()).collect();
+        for path in gone {
+            self.names.remove(&path);
+        }
+    }
+
+    /// Removes `path` and everything below it.
+    pub fn remove_subtree(&mut self, path: &ImagePath) {
+        self.remove_below(path);
+        self.names.remove(path);
+    }
+
+    /// The names grouped by inode, each group ordered by bytes.
+    fn link_groups(&self) -> BTreeSet<Vec<&ImagePath>> {
+        let mut groups: HashMap<InodeId, Vec<&ImagePath>> = HashMap::new();
+        for (path, id) in &self.names {
+            groups.entry(*id).or_default().push(path);
+        }
+        groups.into_values().collect()
+    }
+}
+
+/// Trees are equal when the same names lead to equal inodes and the same names are hard links of each other.
+impl PartialEq for FileTree {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && self.iter().zip(other.iter()).all(|(a, b)| a.0 == b.0 && a.2 == b.2)
+            && self.link_groups() == other.link_groups()
+    }
+}
+
+impl Eq for FileTree {}
+
+/// The bytes with which every name below `dir` begins.
+fn below(dir: &ImagePath) -> Vec<u8> {
+    let mut prefix = dir.as_bytes().to_vec();
+    if !dir.is_root() {
+        prefix.push(b'/');
+    }
+    prefix
+}
+
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    match bound {
+        Bound::Included(bytes) => Bound::Included(bytes),
+        Bound::Excluded(bytes) => Bound::Excluded(bytes),
+        Bound::Unbounded => Bound::Unbounded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inode(kind: FileKind) -> Inode {
+        Inode {
+            kind,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            size: 0,
+            xattrs: BTreeMap::new(),
+        }
+    }
+
+    fn path(path: &str) -> ImagePath {
+        ImagePath::new(path).unwrap()
+    }
+
+    /// A name that ends in `/` is a directory.
+    fn tree(names: &[&str]) -> FileTree {
+        let mut tree = FileTree::default();
+        for name in names {
+            let kind = if name.ends_with('/') { FileKind::Directory } else { FileKind::Regular };
+            tree.insert(path(name), inode(kind));
+        }
+        tree
+    }
+
+    fn names<'a>(entries: impl Iterator<Item = (&'a ImagePath, InodeId, &'a Inode)>) -> Vec<String> {
+        entries.map(|(path, ..)| path.to_string()).collect()
+    }
+
+    #[test]
+    fn children_skip_subtrees_and_lookalike_siblings() {
+        let tree = tree(&[
+            "/", "/a/", "/a-b", "/a/b/", "/a/b-c", "/a/b/x/", "/a/b/x/y", "/a/b0", "/a/c", "/a0", "/b",
+        ]);
+        assert_eq!(names(tree.children(&path("/"))), ["/a", "/a-b", "/a0", "/b"]);
+        assert_eq!(names(tree.children(&path("/a"))), ["/a/b", "/a/b-c", "/a/b0", "/a/c"]);
+        assert_eq!(names(tree.children(&path("/a/b"))), ["/a/b/x"]);
+        assert_eq!(names(tree.children(&path("/a/c"))), [""; 0]);
+        assert_eq!(names(tree.descendants(&path("/a/b"))), ["/a/b/x", "/a/b/x/y"]);
+        assert_eq!(tree.descendants(&path("/")).count(), tree.len() - 1);
+    }
+
+    #[test]
+    fn removing_a_subtree_spares_lookalikes() {
+        let mut tree = tree(&["/", "/a/", "/a-b", "/a/x", "/a0"]);
+        tree.remove_below(&path("/a"));
+        assert_eq!(names(tree.iter()), ["/", "/a", "/a-b", "/a0"]);
+        tree.remove_subtree(&path("/a"));
+        assert_eq!(names(tree.iter()), ["/", "/a-b", "/a0"]);
+    }
+
+    #[test]
+    fn equality_sees_hard_links() {
+        let mut linked = FileTree::default();
+        let id = linked.insert(path("/a"), inode(FileKind::Regular));
+        linked.link(path("/b"), id);
+        let mut reversed = FileTree::default();
+        let id = reversed.insert(path("/b"), inode(FileKind::Regular));
+        reversed.link(path("/a"), id);
+        assert_eq!(linked, reversed);
+        assert_ne!(linked, tree(&["/a", "/b"]));
     }
 }

@@ -1,0 +1,155 @@
+//! What a path leads to inside the image, as the kernel would resolve it with the image as its root.
+//!
+//! Invariants: a pure function of tree and path; never leaves the image (`..` stops at the root, an absolute
+//! link target starts there); ends after at most [`MAX_LINKS`] symlinks; agrees with `openat2(RESOLVE_IN_ROOT)`
+//! on a real directory tree, which the tests prove case by case.
+//!
+//! Not here: permissions (root resolves for the image) and mounts (a capture names image paths only).
+
+use super::{FileKind, FileTree};
+use crate::path::{ImagePath, RequestedPath};
+
+/// How many symlinks one resolution may follow: `MAXSYMLINKS` of `include/linux/namei.h`, 40 since Linux 4.2.
+pub const MAX_LINKS: usize = 40;
+
+/// What happens when the last component is a symlink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastLink {
+    /// It is followed, as by `open` and `stat`.
+    Follow,
+    /// It is the result, as for `lstat`, `readlink` and `O_NOFOLLOW`. A trailing slash follows it all the same.
+    NoFollow,
+}
+
+/// Where a path leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// To this entry of the image.
+    Found(ImagePath),
+    /// To a name that the image does not have (`ENOENT`).
+    Missing {
+        /// The last existing directory on the way.
+        deepest: ImagePath,
+        /// The name in it that is absent.
+        missing: ImagePath,
+    },
+    /// Something that is not a directory stands where one is needed (`ENOTDIR`).
+    NotDirectory(ImagePath),
+    /// More than [`MAX_LINKS`] symlinks (`ELOOP`).
+    Loop,
+}
+
+/// One resolution: the outcome and everything that it depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// The symlinks that were followed, in order; one that was followed twice is listed twice.
+    pub symlinks: Vec<ImagePath>,
+    /// The directories that were entered below the root, in order, whether or not the result lies in them:
+    /// `/a/../b` needs `/a` to exist.
+    pub directories: Vec<ImagePath>,
+    /// Where the path leads.
+    pub outcome: Outcome,
+}
+
+/// Resolves `path` over `tree`.
+#[must_use]
+pub fn resolve(tree: &FileTree, path: &RequestedPath, last: LastLink) -> Resolution {
+    let mut walk = Walk {
+        tree,
+        last,
+        at: ImagePath::root(),
+        symlinks: Vec::new(),
+        directories: Vec::new(),
+        pending: Vec::new(),
+    };
+    let mut needs_directory = ends_with_slash(path.as_bytes());
+    walk.push(path.as_bytes());
+    while let Some(component) = walk.pending.pop() {
+        if let Some(outcome) = walk.step(&component, &mut needs_directory) {
+            return walk.end(outcome);
+        }
+    }
+    let at = walk.at.clone();
+    walk.end(Outcome::Found(at))
+}
+
+/// A resolution on its way. `at` is always a directory.
+struct Walk<'t> {
+    tree: &'t FileTree,
+    last: LastLink,
+    at: ImagePath,
+    symlinks: Vec<ImagePath>,
+    directories: Vec<ImagePath>,
+    /// The components still to walk, the next one last.
+    pending: Vec<Box<[u8]>>,
+}
+
+impl Walk<'_> {
+    /// Walks one component; an outcome ends the resolution.
+    fn step(&mut self, component: &[u8], needs_directory: &mut bool) -> Option<Outcome> {
+        match component {
+            b"." => return None,
+            b".." => {
+                self.at = self.at.parent().unwrap_or_else(ImagePath::root);
+                return None;
+            }
+            _name => {}
+        }
+        // A component has no slash and is neither `.` nor `..`; a NUL cannot occur in a RequestedPath, and one
+        // in a symlink target names nothing.
+        let Ok(child) = self.at.join(component) else {
+            return Some(Outcome::Missing { deepest: self.at.clone(), missing: self.at.clone() });
+        };
+        let Some(inode) = self.tree.get(&child) else {
+            return Some(Outcome::Missing { deepest: self.at.clone(), missing: child });
+        };
+        let is_last = self.pending.is_empty();
+        match &inode.kind {
+            FileKind::Directory => {
+                self.directories.push(child.clone());
+                self.at = child;
+                None
+            }
+            FileKind::Symlink(_) if is_last && self.last == LastLink::NoFollow && !*needs_directory => {
+                Some(Outcome::Found(child))
+            }
+            FileKind::Symlink(target) => {
+                if self.symlinks.len() == MAX_LINKS {
+                    return Some(Outcome::Loop);
+                }
+                // `link -> file/` fails like `file/`, but only where nothing follows the link.
+                *needs_directory |= is_last && ends_with_slash(target);
+                self.symlinks.push(child);
+                if target.first() == Some(&b'/') {
+                    self.at = ImagePath::root();
+                }
+                self.push(target);
+                None
+            }
+            FileKind::Regular
+            | FileKind::CharDevice { .. }
+            | FileKind::BlockDevice { .. }
+            | FileKind::Fifo
+            | FileKind::Socket => Some(if is_last && !*needs_directory {
+                Outcome::Found(child)
+            } else {
+                Outcome::NotDirectory(child)
+            }),
+        }
+    }
+
+    fn push(&mut self, path: &[u8]) {
+        self.pending.extend(path.rsplit(|&b| b == b'/').filter(|c| !c.is_empty()).map(Box::from));
+    }
+
+    fn end(self, outcome: Outcome) -> Resolution {
+        Resolution { symlinks: self.symlinks, directories: self.directories, outcome }
+    }
+}
+
+fn ends_with_slash(path: &[u8]) -> bool {
+    path.last() == Some(&b'/')
+}
+
+#[cfg(test)]
+mod tests;
