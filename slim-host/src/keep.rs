@@ -12,20 +12,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    capture::AccessKind,
     path::{ImagePath, quote},
     rootfs::RootfsError,
 };
 
 mod closure;
 mod evidence;
+pub mod explain;
 pub mod plan;
+pub mod reason;
 pub mod rules;
+pub mod summary;
 #[cfg(test)]
 mod testing;
 
+pub use explain::{Explanation, explain};
 pub use plan::{Inputs, plan};
+pub use reason::{KeepReason, ReasonClass};
 pub use rules::{Rules, RulesError};
+pub use summary::{Summary, Tally, summarize};
 
 /// Why there is no keep set.
 #[derive(Debug, thiserror::Error)]
@@ -42,74 +47,6 @@ pub enum KeepError {
         /// Why it could not be read.
         source: RootfsError,
     },
-}
-
-/// Why a path stays.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum KeepReason {
-    /// A process of the container used it.
-    Accessed(AccessKind),
-    /// It is a symlink on the way to a used path; the path to which it leads.
-    SymlinkTo(ImagePath),
-    /// It is the directory that holds a kept path.
-    Parent,
-    /// The kernel loads it to run the ELF program `by`.
-    ElfInterpreter {
-        /// The program.
-        by: ImagePath,
-    },
-    /// The dynamic loader loads it for `by`.
-    ElfNeeded {
-        /// The program or library that names it.
-        by: ImagePath,
-    },
-    /// The dynamic loader reads it to find the libraries of `by`.
-    LoaderConfig {
-        /// The program.
-        by: ImagePath,
-    },
-    /// On another processor the dynamic loader takes it instead of `of` (`glibc-hwcaps` directories).
-    CpuVariant {
-        /// The library that was used.
-        of: ImagePath,
-    },
-    /// The `#!` line of `by` names it.
-    Shebang {
-        /// The script.
-        by: ImagePath,
-    },
-    /// The image configuration runs it; the field's name, such as `entrypoint`.
-    Command(&'static str),
-    /// Containers need it whatever they run; the rule's name.
-    Skeleton(&'static str),
-    /// It belongs to a package that is kept whole.
-    Package {
-        /// The package's name.
-        name: String,
-    },
-    /// A rule of the user.
-    Included(String),
-}
-
-impl KeepReason {
-    /// The kept path that this reason depends on; `None` when the path stays by itself.
-    #[must_use]
-    pub fn depends_on(&self) -> Option<&ImagePath> {
-        match self {
-            Self::SymlinkTo(path)
-            | Self::ElfInterpreter { by: path }
-            | Self::ElfNeeded { by: path }
-            | Self::LoaderConfig { by: path }
-            | Self::CpuVariant { of: path }
-            | Self::Shebang { by: path } => Some(path),
-            Self::Accessed(_)
-            | Self::Parent
-            | Self::Command(_)
-            | Self::Skeleton(_)
-            | Self::Package { .. }
-            | Self::Included(_) => None,
-        }
-    }
 }
 
 /// Something about a file of the image that people should know; never a reason to fail.
@@ -190,16 +127,6 @@ impl KeepSet {
     /// The kept paths in byte order (parents first), with their reasons.
     pub fn iter(&self) -> impl Iterator<Item = (&ImagePath, &BTreeSet<KeepReason>)> {
         self.paths.iter()
-    }
-
-    /// The kept paths below `directory` in byte order.
-    pub fn below<'a>(&'a self, directory: &'a ImagePath) -> impl Iterator<Item = &'a ImagePath> {
-        // A sibling such as `/a-b` sorts between `/a` and `/a/b`, so the range begins at `/a/`.
-        self.paths
-            .range::<ImagePath, _>(directory..)
-            .map(|(path, _)| path)
-            .skip(1)
-            .filter(move |path| path.starts_with(directory))
     }
 
     /// What people should know about files of the image, by path.
