@@ -278,3 +278,5 @@ fn circles_of_libraries_end() {
         .elf("/opt/libb.so", &library(&["liba.so", "libb.so"]).rpath("/opt:/y"));
     check(&image, &["/opt/liba.so", "/opt/libb.so"]);
 }
+
+mod host;
