@@ -1,4 +1,4 @@
-//! What kept files need in turn. Each rule looks at one thing and says what it wants; [`super::plan`] alone adds
+//! What kept files need in turn. Each rule looks at one thing and says what it wants; [`mod@super::plan`] alone adds
 //! it to the keep set.
 //!
 //! Invariants: a rule reads only the tree and, through [`FileContents`], bounded parts of regular files; hostile

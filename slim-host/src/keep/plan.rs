@@ -117,8 +117,8 @@ impl Planner<'_> {
             return false;
         }
         if let Some(pattern) = self.inputs.rules.excluded_by(&path) {
-            // The skeleton wants every directory: its exclusion is what the user asked for, and no news.
-            if !matches!(reason, KeepReason::Skeleton(_)) {
+            // The skeleton wants every directory: that the user wants less is no news.
+            if reason != KeepReason::Skeleton(skeleton::DIRECTORIES) {
                 self.set.note(path, Note::Excluded(pattern.to_owned()));
             }
             return false;

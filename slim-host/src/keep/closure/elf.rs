@@ -18,7 +18,7 @@ use std::{
 
 use self::{
     binary::Binary,
-    search::{Directories, Flavour},
+    search::{Directories, Flavour, SearchPath},
 };
 use super::{KeepError, Lookup, Source, Want};
 use crate::{
@@ -112,8 +112,9 @@ impl<'a> Loader<'a> {
         let mut queue = VecDeque::from([root]);
         while let Some(object) = queue.pop_front() {
             let inherited = object.passed_on();
+            let search_path = self.directories.search_path(&object);
             for name in &object.binary.needed {
-                let Some((directory, found)) = self.search(&object, name)? else {
+                let Some((directory, found)) = self.search(&object, &search_path, name)? else {
                     if !object.flavour.provides(name) {
                         self.missing.insert((object.path.clone(), name.clone()));
                     }
@@ -145,18 +146,15 @@ impl<'a> Loader<'a> {
     fn search(
         &mut self,
         object: &Loaded,
+        search_path: &SearchPath,
         name: &[u8],
     ) -> Result<Option<(Option<ImagePath>, Lookup)>, KeepError> {
-        let abi = object.binary.abi;
-        if name.contains(&b'/') {
-            for candidate in search::expand(name, &object.origins, abi) {
-                if let Some(found) = self.matching(&candidate, object)? {
-                    return Ok(Some((parent_of(&candidate), found)));
-                }
-            }
-            return Ok(None);
-        }
-        for candidate in self.directories.candidates(object, name) {
+        let candidates = if name.contains(&b'/') {
+            search::expand(name, &object.origins, object.binary.abi)
+        } else {
+            self.directories.candidates(search_path, name)
+        };
+        for candidate in candidates {
             if let Some(found) = self.matching(&candidate, object)? {
                 return Ok(Some((parent_of(&candidate), found)));
             }

@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// The rule that keeps all directories.
+pub(crate) const DIRECTORIES: &str = "directories";
+
 /// Well-known files with the rule that keeps them.
 const FILES: [(&str, &str); 14] = [
     ("/etc/passwd", "users"),
@@ -40,7 +43,7 @@ pub(crate) fn wants(source: Source<'_>) -> Vec<Want> {
         FILES.iter().filter_map(|(path, rule)| way_to(source, path.as_bytes(), rule)).collect();
     for (path, _, inode) in source.tree.iter() {
         match &inode.kind {
-            FileKind::Directory => wants.push(exactly(path, "directories")),
+            FileKind::Directory => wants.push(exactly(path, DIRECTORIES)),
             FileKind::Symlink(_) => wants.extend(link_to_directory(source, path)),
             FileKind::Regular
             | FileKind::CharDevice { .. }
@@ -76,7 +79,7 @@ fn link_to_directory(source: Source<'_>, path: &ImagePath) -> Option<Want> {
     let resolution = resolve(source.tree, &RequestedPath::from(path), LastLink::Follow);
     let Outcome::Found(target) = &resolution.outcome else { return None };
     let directory = source.tree.get(target)?.kind == FileKind::Directory;
-    directory.then_some(Want { resolution, reason: KeepReason::Skeleton("directories") })
+    directory.then_some(Want { resolution, reason: KeepReason::Skeleton(DIRECTORIES) })
 }
 
 /// Where the configured volumes are mounted, symlinks resolved.
@@ -105,7 +108,7 @@ mod tests {
             .symlink("/var/file", "/opt/file")
             .file("/opt/file", b"");
         assert_eq!(
-            kept_for(&image, &KeepReason::Skeleton("directories")),
+            kept_for(&image, &KeepReason::Skeleton(DIRECTORIES)),
             ["/", "/opt", "/run", "/var", "/var/empty"]
         );
         assert_eq!(kept_for(&image, &KeepReason::SymlinkTo(ImagePath::new("/run").unwrap())), ["/var/run"]);

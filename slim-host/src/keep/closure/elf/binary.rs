@@ -15,6 +15,15 @@ const MAX_READ: u64 = 1 << 20;
 /// Libraries that one object may name; real programs have up to a few hundred.
 const MAX_NEEDED: usize = 1024;
 
+/// Bytes of all their names together.
+const MAX_NEEDED_BYTES: usize = 64 << 10;
+
+/// The longest `RPATH`; the longest in use take a few kilobytes.
+const MAX_SEARCH_PATH: u64 = 64 << 10;
+
+/// The kernel's limit of a path, terminating NUL included.
+const PATH_MAX: u64 = 4096;
+
 /// What must agree for two objects to share a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Abi {
@@ -95,9 +104,9 @@ impl Binary {
         };
         for segment in segments {
             match segment.interpreter(endian, data) {
-                Ok(Some(path)) => binary.interpreter = Some(path.to_vec()),
+                Ok(Some(path)) if (path.len() as u64) < PATH_MAX => binary.interpreter = Some(path.to_vec()),
                 Ok(None) => {}
-                Err(_) => binary.note(ElfDefect::Interpreter),
+                Ok(Some(_)) | Err(_) => binary.note(ElfDefect::Interpreter),
             }
             match segment.dynamic(endian, data) {
                 Ok(Some(entries)) => binary.read_dynamic::<Elf, R>(entries, segments, endian, data),
@@ -125,6 +134,7 @@ impl Binary {
             .collect();
         let address = entries.iter().rev().find(|(tag, _)| *tag == elf::DT_STRTAB).map(|(_, value)| *value);
         let table = address.and_then(|address| file_offset::<Elf>(segments, endian, address));
+        let mut needed_bytes = 0;
         for (tag, value) in entries {
             if tag == elf::DT_FLAGS_1 {
                 self.no_default_directories = value & elf::DF_1_NODEFLIB.0 != 0;
@@ -135,7 +145,10 @@ impl Binary {
             {
                 continue;
             }
-            let Some(string) = table.and_then(|table| string_at(data, table.checked_add(value)?)) else {
+            let limit =
+                if tag == elf::DT_RPATH || tag == elf::DT_RUNPATH { MAX_SEARCH_PATH } else { PATH_MAX };
+            let Some(string) = table.and_then(|table| string_at(data, table.checked_add(value)?, limit))
+            else {
                 self.note(ElfDefect::Strings);
                 continue;
             };
@@ -143,7 +156,8 @@ impl Binary {
                 self.rpath = string;
             } else if tag == elf::DT_RUNPATH {
                 self.runpath = string;
-            } else if self.needed.len() < MAX_NEEDED {
+            } else if self.needed.len() < MAX_NEEDED && needed_bytes + string.len() <= MAX_NEEDED_BYTES {
+                needed_bytes += string.len();
                 self.needed.push(string);
             } else {
                 self.note(ElfDefect::TooMany);
@@ -171,9 +185,9 @@ fn file_offset<Elf: FileHeader<Endian = Endianness>>(
 }
 
 /// The NUL-terminated string at `offset`; reads a little first, since nearly all are short.
-fn string_at<'data, R: ReadRef<'data>>(data: R, offset: u64) -> Option<Vec<u8>> {
+fn string_at<'data, R: ReadRef<'data>>(data: R, offset: u64, limit: u64) -> Option<Vec<u8>> {
     let left = data.len().ok()?.checked_sub(offset)?;
-    [256, 4096, 65536].into_iter().find_map(|limit| {
+    [256, limit].into_iter().find_map(|limit| {
         let bytes = data.read_bytes_at(offset, left.min(limit)).ok()?;
         bytes.iter().position(|&b| b == 0).map(|end| bytes[..end].to_vec())
     })
@@ -246,6 +260,19 @@ mod tests {
         assert_eq!(cut.defect, Some(ElfDefect::Segments));
         let cut = Binary::read(Cursor::new(&whole[..whole.len() - 5])).unwrap();
         assert_eq!((cut.defect, cut.interpreter), (Some(ElfDefect::Strings), Some(b"/lib/ld.so".to_vec())));
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let read = |elf: Elf| Binary::read(Cursor::new(elf.build())).unwrap();
+        let many = read((0..MAX_NEEDED + 1).fold(Elf::new(), |elf, n| elf.needed(&n.to_string())));
+        assert_eq!((many.needed.len(), many.defect), (MAX_NEEDED, Some(ElfDefect::TooMany)));
+        let large = read((0..40).fold(Elf::new(), |elf, _| elf.needed(&"x".repeat(4000))));
+        assert_eq!((large.needed.len(), large.defect), (16, Some(ElfDefect::TooMany)));
+        let long = read(Elf::new().needed(&"x".repeat(4096)).rpath(&"/r:".repeat(1400)));
+        assert_eq!((long.needed.len(), long.rpath.len(), long.defect), (0, 4200, Some(ElfDefect::Strings)));
+        let long = read(Elf::new().interpreter(&"/x".repeat(2048)));
+        assert_eq!((long.interpreter, long.defect), (None, Some(ElfDefect::Interpreter)));
     }
 
     #[test]

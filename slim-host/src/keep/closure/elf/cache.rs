@@ -19,6 +19,9 @@ const ENTRY: usize = 24;
 /// Entries that are read; large desktop systems have about ten thousand.
 const MAX_ENTRIES: usize = 1 << 18;
 
+/// Paths that are taken for one name: some directories, each with copies for several processors.
+const MAX_PATHS: usize = 64;
+
 /// Library name to paths, in the order of preference of the file.
 pub(super) type Cache = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 
@@ -43,7 +46,10 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Cache> {
         let at = HEADER + entry * ENTRY;
         let (Some(key), Some(value)) = (number(at + 4), number(at + 8)) else { break };
         if let (Some(name), Some(path)) = (string(table, key), string(table, value)) {
-            cache.entry(name.to_vec()).or_default().push(path.to_vec());
+            let paths = cache.entry(name.to_vec()).or_default();
+            if paths.len() < MAX_PATHS {
+                paths.push(path.to_vec());
+            }
         }
     }
     Some(cache)

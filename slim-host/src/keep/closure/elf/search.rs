@@ -50,6 +50,22 @@ impl Flavour {
     }
 }
 
+/// The directories searched for the libraries of one object.
+pub(super) struct SearchPath {
+    flavour: Flavour,
+    before_cache: Vec<Vec<u8>>,
+    /// Directories whose entries in the cache do not count (`DF_1_NODEFLIB`).
+    skipped: Vec<Vec<u8>>,
+    after_cache: Vec<Vec<u8>>,
+}
+
+impl SearchPath {
+    fn skips(&self, cached: &[u8]) -> bool {
+        let directory = cached.iter().rposition(|&b| b == b'/').and_then(|slash| cached.get(..slash));
+        directory.is_some_and(|directory| self.skipped.iter().any(|skipped| skipped == directory))
+    }
+}
+
 /// The image-wide part of the search.
 pub(super) struct Directories {
     cache: Cache,
@@ -120,15 +136,27 @@ impl Directories {
         self.configuration.iter().filter(read).map(|path| Want::exactly(path, reason.clone())).collect()
     }
 
-    /// The paths at which the loader looks for `name` on behalf of `object`, in order.
-    pub(super) fn candidates(&self, object: &Loaded, name: &[u8]) -> Vec<Vec<u8>> {
+    /// Where the loader looks for the libraries of `object`.
+    pub(super) fn search_path(&self, object: &Loaded) -> SearchPath {
         match object.flavour {
-            Flavour::Glibc => self.glibc_candidates(object, name),
-            Flavour::Musl => self.musl_candidates(object, name),
+            Flavour::Glibc => self.glibc_search_path(object),
+            Flavour::Musl => self.musl_search_path(object),
         }
     }
 
-    fn glibc_candidates(&self, object: &Loaded, name: &[u8]) -> Vec<Vec<u8>> {
+    /// The paths at which the loader looks for `name`, in order.
+    pub(super) fn candidates(&self, path: &SearchPath, name: &[u8]) -> Vec<Vec<u8>> {
+        let mut candidates: Vec<_> =
+            path.before_cache.iter().flat_map(|dir| self.in_directory(dir, name)).collect();
+        if path.flavour == Flavour::Glibc {
+            let cached = self.cache.get(name).into_iter().flatten();
+            candidates.extend(cached.filter(|cached| !path.skips(cached)).cloned());
+        }
+        candidates.extend(path.after_cache.iter().flat_map(|dir| self.in_directory(dir, name)));
+        candidates
+    }
+
+    fn glibc_search_path(&self, object: &Loaded) -> SearchPath {
         let binary = &object.binary;
         let expanded = |path: &[u8]| directories(path, &object.origins, binary.abi);
         let mut before_cache = Vec::new();
@@ -139,28 +167,21 @@ impl Directories {
         before_cache.extend(self.library_path.iter().cloned());
         before_cache.extend(expanded(&binary.runpath));
         let defaults = default_directories(binary.abi);
-        let mut after_cache = Vec::new();
-        if !binary.no_default_directories {
-            after_cache.extend(self.configured.iter().cloned());
-            after_cache.extend(defaults.iter().cloned());
-        }
-        let cached = self.cache.get(name).into_iter().flatten().filter(|path| {
-            let directory = path.iter().rposition(|&b| b == b'/').and_then(|slash| path.get(..slash));
-            !binary.no_default_directories || !defaults.iter().any(|default| Some(&default[..]) == directory)
-        });
-        let mut candidates: Vec<_> =
-            before_cache.iter().flat_map(|dir| self.in_directory(dir, name)).collect();
-        candidates.extend(cached.cloned());
-        candidates.extend(after_cache.iter().flat_map(|dir| self.in_directory(dir, name)));
-        candidates
+        let (skipped, after_cache) = if binary.no_default_directories {
+            (defaults, Vec::new())
+        } else {
+            (Vec::new(), self.configured.iter().cloned().chain(defaults).collect())
+        };
+        SearchPath { flavour: Flavour::Glibc, before_cache, skipped, after_cache }
     }
 
-    fn musl_candidates(&self, object: &Loaded, name: &[u8]) -> Vec<Vec<u8>> {
+    fn musl_search_path(&self, object: &Loaded) -> SearchPath {
         const DEFAULT: [&[u8]; 3] = [b"/lib", b"/usr/local/lib", b"/usr/lib"];
         let own = directories(object.binary.musl_path(), &object.origins, object.binary.abi);
-        let system = self.musl.clone().unwrap_or_else(|| DEFAULT.map(<[u8]>::to_vec).to_vec());
-        let all = self.library_path.iter().chain(&own).chain(object.inherited.iter()).chain(&system);
-        all.map(|dir| [dir, b"/".as_slice(), name].concat()).collect()
+        let before = self.library_path.iter().chain(&own).chain(object.inherited.iter());
+        let before_cache = before.cloned().collect();
+        let after_cache = self.musl.clone().unwrap_or_else(|| DEFAULT.map(<[u8]>::to_vec).to_vec());
+        SearchPath { flavour: Flavour::Musl, before_cache, skipped: Vec::new(), after_cache }
     }
 
     /// Where other copies of the library at `path` may lie, for other processors.

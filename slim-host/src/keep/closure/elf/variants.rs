@@ -26,6 +26,9 @@ const LEGACY: [&[u8]; 11] = [
     b"cmov",
 ];
 
+/// Such directories of one library directory that are looked at; real systems have less than twenty.
+const MAX_VARIANTS: usize = 64;
+
 /// The processor-specific directories of an image.
 #[derive(Debug, Default)]
 pub(crate) struct Variants {
@@ -42,8 +45,11 @@ impl Variants {
                 continue;
             }
             if let Some(base) = base(path) {
-                variants.by_base.entry(base.clone()).or_default().push(path.clone());
-                variants.base_of.insert(path.clone(), base);
+                let below = variants.by_base.entry(base.clone()).or_default();
+                if below.len() < MAX_VARIANTS {
+                    below.push(path.clone());
+                    variants.base_of.insert(path.clone(), base);
+                }
             }
         }
         variants
@@ -57,6 +63,10 @@ impl Variants {
     /// Where other copies of the library at `path` may lie.
     pub(crate) fn copies(&self, path: &ImagePath) -> Vec<ImagePath> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+        // The old directory names are common words: `certs/tls/ca.pem` is no copy of `certs/ca.pem`.
+        if !name.windows(3).any(|part| part == b".so") {
+            return Vec::new();
+        }
         let base = self.base_of.get(&parent).unwrap_or(&parent);
         let directories = self.below(base).iter().chain([base]).filter(|directory| **directory != parent);
         directories.filter_map(|directory| directory.join(name).ok()).collect()
@@ -77,6 +87,14 @@ fn base(path: &ImagePath) -> Option<ImagePath> {
 mod tests {
     use super::*;
     use crate::keep::testing::Image;
+
+    #[test]
+    fn directories_are_bounded() {
+        let image = (0..MAX_VARIANTS + 9)
+            .fold(Image::new(), |image, n| image.directory(&format!("/lib/glibc-hwcaps/level-{n}")));
+        let variants = Variants::new(image.source().tree);
+        assert_eq!(variants.below(&ImagePath::new("/lib").unwrap()).len(), MAX_VARIANTS);
+    }
 
     #[test]
     fn copies_lie_in_all_sibling_directories() {
@@ -101,6 +119,7 @@ mod tests {
                 "/lib/glibc-hwcaps/x86-64-v3/a.so",
                 &["/lib/glibc-hwcaps/x86-64-v2", "/lib/tls", "/lib/tls/haswell", "/lib"],
             ),
+            ("/lib/a.pem", &[]),
             ("/usr/a.so", &[]),
             ("/lib/glibc-hwcaps/a.so", &[]),
         ] {
