@@ -8,6 +8,7 @@ use std::{
     process::Command,
 };
 
+use super::cache;
 use crate::{
     capture::AccessKind,
     image::ImageConfig,
@@ -157,4 +158,25 @@ fn the_closure_is_what_ldd_names() {
     }
     eprintln!("{compared} programs compared");
     assert!(compared > 0, "this machine has none of {PROGRAMS:?}");
+}
+
+/// `ldconfig -p` prints name and path of every entry.
+#[test]
+fn the_cache_is_what_ldconfig_prints() {
+    let printed = Command::new("/sbin/ldconfig").arg("-p").env("LC_ALL", "C").output();
+    let (Ok(printed), Ok(bytes)) = (printed, fs::read("/etc/ld.so.cache")) else {
+        assert!(std::env::var_os("CI").is_none(), "ldconfig or its cache is missing");
+        eprintln!("skipped: this machine has no ldconfig or no cache to compare with");
+        return;
+    };
+    let text = String::from_utf8(printed.stdout).unwrap();
+    let entry = |line: &str| {
+        let (name, path) = line.split_once(" => ")?;
+        Some((name.split_whitespace().next()?.as_bytes().to_vec(), path.as_bytes().to_vec()))
+    };
+    let mut expected = BTreeMap::<_, Vec<_>>::new();
+    for (name, path) in text.lines().filter_map(entry) {
+        expected.entry(name).or_default().push(path);
+    }
+    assert_eq!(cache::parse(&bytes), Some(expected));
 }
