@@ -1,0 +1,50 @@
+//! What an access proves about the image.
+//!
+//! A call that succeeded used whatever its path leads to in the image. A call that failed used it too, unless
+//! the failure is absence itself: `EACCES`, `EISDIR`, `ENOEXEC`, `EEXIST`, `ELOOP` (with `O_NOFOLLOW`), `EINVAL`
+//! (of `readlink`) and so on tell a program something about an object, and an image without the object would
+//! tell it something else. Failures that say nothing about the object (`EMFILE`, `EINTR`) are kept as well: the
+//! program wanted it. So the rule needs no table of errnos:
+//!
+//! - `ENOENT` proves nothing. (A dangling symlink or a script without its interpreter also fails so, but fails
+//!   in the same way when it is gone.)
+//! - Anything else keeps what the path resolves to in the image, as far as it does. For `ENOTDIR` that is the
+//!   file in the middle of the path; the missing tail resolves to nothing.
+//!
+//! Paths that the container made at run time resolve to nothing either, but the symlinks on the way to them
+//! are of the image and stay.
+
+use crate::{
+    capture::{AccessKey, AccessKind, Outcome},
+    rootfs::{
+        FileTree,
+        resolve::{LastLink, Resolution, resolve},
+    },
+};
+
+/// `ENOENT`, the one failure that means absence.
+const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
+
+/// What the access used in the image; `None` when it proves nothing.
+pub(crate) fn used(tree: &FileTree, access: &AccessKey) -> Option<Resolution> {
+    match access.outcome {
+        Outcome::Failed(ENOENT) => None,
+        Outcome::Found | Outcome::Failed(_) => Some(resolve(tree, &access.path, last_link(access.kind))),
+    }
+}
+
+/// Whether the operation looks behind a symlink in the last component.
+///
+/// `open` has `O_NOFOLLOW` and `stat` has `lstat`, which a path alone does not show: following keeps the link
+/// and its target, so it is the safe answer for all but `readlink`.
+fn last_link(kind: AccessKind) -> LastLink {
+    match kind {
+        AccessKind::Readlink => LastLink::NoFollow,
+        AccessKind::Exec
+        | AccessKind::Open
+        | AccessKind::Stat
+        | AccessKind::Access
+        | AccessKind::Chdir
+        | AccessKind::Snapshot => LastLink::Follow,
+    }
+}

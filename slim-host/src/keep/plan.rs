@@ -1,0 +1,196 @@
+//! From evidence to the keep set: the one place that adds to it.
+//!
+//! Evidence, skeleton, commands and inclusions come first; then every kept file is examined once for what it
+//! needs, until nothing new is kept. Each step only adds, and what a step adds does not depend on what else
+//! is kept, so the result is the same in any order and grows with the evidence.
+
+use std::collections::VecDeque;
+
+use super::{
+    KeepError, KeepReason, KeepSet, Note, Rules, RulesError,
+    closure::{Source, Want, command, elf::Loader, script, skeleton},
+    evidence,
+};
+use crate::{
+    capture::Accesses,
+    image::ImageConfig,
+    path::{ImagePath, RequestedPath},
+    rootfs::{
+        FileContents, FileKind, FileTree,
+        resolve::{LastLink, Outcome, Resolution, resolve},
+    },
+};
+
+/// All that decides what stays.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The source image's names.
+    pub tree: &'a FileTree,
+    /// The source image's content.
+    pub contents: &'a dyn FileContents,
+    /// The accesses of all captures, merged.
+    pub accesses: &'a Accesses,
+    /// The source image's configuration.
+    pub config: &'a ImageConfig,
+    /// What the user adds and takes away.
+    pub rules: &'a Rules,
+}
+
+/// Decides which paths of the image stay, and why.
+///
+/// # Errors
+/// When rules contradict each other on a path of the image, or a file that must be examined cannot be read.
+/// Malformed content is no error: the file stays as it is, with a [`Note`].
+pub fn plan(inputs: &Inputs<'_>) -> Result<KeepSet, KeepError> {
+    check_rules(inputs)?;
+    let source = Source { tree: inputs.tree, contents: inputs.contents, config: inputs.config };
+    let (loader, notes) = Loader::new(source)?;
+    let mut planner = Planner { inputs, source, loader, set: KeepSet::default(), pending: VecDeque::new() };
+    planner.set.notes.extend(notes);
+    planner.add_all(skeleton::wants(source));
+    planner.add_all(command::wants(source));
+    planner.add_included();
+    for access in inputs.accesses.keys() {
+        if let Some(resolution) = evidence::used(inputs.tree, access) {
+            planner.add(Want { resolution, reason: KeepReason::Accessed(access.kind) });
+        }
+    }
+    planner.close()
+}
+
+/// A path that one rule includes and another excludes has no answer.
+fn check_rules(inputs: &Inputs<'_>) -> Result<(), RulesError> {
+    for (path, _, _) in inputs.tree.iter() {
+        if let (Some(include), Some(exclude)) =
+            (inputs.rules.included_by(path), inputs.rules.excluded_by(path))
+        {
+            let (path, include, exclude) = (path.clone(), include.to_owned(), exclude.to_owned());
+            return Err(RulesError::Contradiction { path, include, exclude });
+        }
+    }
+    Ok(())
+}
+
+struct Planner<'a> {
+    inputs: &'a Inputs<'a>,
+    source: Source<'a>,
+    loader: Loader<'a>,
+    set: KeepSet,
+    /// Kept paths that have not been examined.
+    pending: VecDeque<ImagePath>,
+}
+
+impl Planner<'_> {
+    fn add_all(&mut self, wants: Vec<Want>) {
+        wants.into_iter().for_each(|want| self.add(want));
+    }
+
+    /// Keeps what a resolution ends at and the symlinks on the way, unless a rule excludes the end.
+    fn add(&mut self, want: Want) {
+        let Want { resolution: Resolution { symlinks, outcome, .. }, reason } = want;
+        // What only an excluded file needs is not needed.
+        if reason.depends_on().is_some_and(|by| !self.set.contains(by)) {
+            return;
+        }
+        let end = match outcome {
+            // A file in the middle of a path: it made the call fail, so it was used.
+            Outcome::Found(end) | Outcome::NotDirectory(end) => Some(end),
+            // Of a path that is not in the image, only the way is.
+            Outcome::Missing { deepest, .. } => (!symlinks.is_empty()).then_some(deepest),
+            Outcome::Loop => None,
+        };
+        let Some(end) = end else {
+            return symlinks.into_iter().for_each(|link| {
+                self.keep(link, reason.clone());
+            });
+        };
+        if self.keep(end.clone(), reason) {
+            for link in symlinks {
+                self.keep(link, KeepReason::SymlinkTo(end.clone()));
+            }
+        }
+    }
+
+    /// Keeps one name of the image and its parents; `false` when it stays out.
+    fn keep(&mut self, path: ImagePath, reason: KeepReason) -> bool {
+        if self.inputs.tree.get(&path).is_none() {
+            return false;
+        }
+        if let Some(pattern) = self.inputs.rules.excluded_by(&path) {
+            // The skeleton wants every directory: that the user wants less is no news.
+            if reason != KeepReason::Skeleton(skeleton::DIRECTORIES) {
+                self.set.note(path, Note::Excluded(pattern.to_owned()));
+            }
+            return false;
+        }
+        self.keep_parents(&path);
+        if self.set.add(path.clone(), reason) {
+            self.pending.push_back(path);
+        }
+        true
+    }
+
+    /// Directories above a kept path stay whatever rules say: a layer cannot hold the one without the other.
+    fn keep_parents(&mut self, path: &ImagePath) {
+        for parent in path.ancestors() {
+            let known =
+                self.set.reasons(&parent).is_some_and(|reasons| reasons.contains(&KeepReason::Parent));
+            if known || self.inputs.tree.get(&parent).is_none() {
+                break;
+            }
+            self.set.add(parent, KeepReason::Parent);
+        }
+    }
+
+    fn add_included(&mut self) {
+        let (tree, rules) = (self.inputs.tree, self.inputs.rules);
+        for (path, _, inode) in tree.iter() {
+            let Some(pattern) = rules.included_by(path) else { continue };
+            let reason = KeepReason::Included(pattern.to_owned());
+            self.add(Want::exactly(path, reason.clone()));
+            if matches!(inode.kind, FileKind::Symlink(_)) {
+                let resolution = resolve(tree, &RequestedPath::from(path), LastLink::Follow);
+                self.add(Want { resolution, reason });
+            }
+        }
+    }
+
+    fn close(mut self) -> Result<KeepSet, KeepError> {
+        while let Some(path) = self.pending.pop_front() {
+            self.examine(&path)?;
+        }
+        for (path, name) in self.loader.missing() {
+            self.set.note(path.clone(), Note::MissingLibrary(name.to_vec()));
+        }
+        Ok(self.set)
+    }
+
+    fn examine(&mut self, path: &ImagePath) -> Result<(), KeepError> {
+        let Some(inode) = self.inputs.tree.get(path) else { return Ok(()) };
+        let copies = match inode.kind {
+            FileKind::Regular | FileKind::Symlink(_) => self.loader.copies(path),
+            FileKind::Directory
+            | FileKind::CharDevice { .. }
+            | FileKind::BlockDevice { .. }
+            | FileKind::Fifo
+            | FileKind::Socket => return Ok(()),
+        };
+        self.add_all(copies);
+        if inode.kind != FileKind::Regular || inode.size == 0 {
+            return Ok(());
+        }
+        let head = self.source.read(path, script::HEAD_BYTES as u64)?;
+        if head.starts_with(b"\x7fELF") {
+            let needs = self.loader.examine(path)?;
+            self.add_all(needs.wants);
+            needs.notes.into_iter().for_each(|(path, note)| self.set.note(path, note));
+        } else if inode.mode & 0o111 != 0 {
+            // The kernel reads the line only of what may be executed; `sh FILE` shows in the trace.
+            self.add_all(script::wants(self.source, path, &head));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
