@@ -4,5 +4,7 @@
 //! output is a pure function of source image, keep set and labels.
 
 pub mod config;
+mod name;
 
 pub use config::ImageConfig;
+pub use name::{ImageName, ImageNameError};
