@@ -1,8 +1,144 @@
 //! The image configuration, and writing the slim image.
 //!
 //! Invariants: the source configuration is carried as raw JSON, so fields that we do not know survive; the
-//! output is a pure function of source image, keep set and labels.
+//! output is a pure function of source image, keep set and labels; content is read once; a target appears whole
+//! or not at all.
+//!
+//! [`SlimImage::build`] is the way in: it plans the layer ([`layer`]), spools it ([`spool`]) and makes
+//! configuration and manifest. [`DockerArchive`] streams the result to an engine, [`docker_archive::write`]
+//! and [`oci_layout::write`] put it into files.
+//!
+//! Non-goals: talking to an engine (another part does), compressing, images of several platforms.
+
+use std::path::Path;
+
+use crate::{keep::KeepSet, rootfs::FileContents, rootfs::FileTree};
 
 pub mod config;
+mod digest;
+pub mod docker_archive;
+mod error;
+#[cfg(test)]
+mod fake;
+pub mod layer;
+mod name;
+pub mod oci_layout;
+#[cfg(test)]
+mod second_opinion;
+pub mod spool;
+pub mod target;
 
-pub use config::ImageConfig;
+pub use config::{Created, ImageConfig, LABEL_PREFIX, Provenance};
+pub use digest::Digest;
+pub use docker_archive::DockerArchive;
+pub use error::{ContentChange, ImageError, Unrepresentable};
+pub use layer::LayerPlan;
+pub use name::{ImageName, ImageNameError};
+pub use spool::{LayerReader, SpooledLayer};
+pub use target::{Existing, Output, OutputError};
+
+/// Everything of which a slim image is a function, and where to spool its layer.
+#[derive(Clone, Copy)]
+pub struct BuildRequest<'a> {
+    /// Metadata of the source image.
+    pub tree: &'a FileTree,
+    /// Content of the source image.
+    pub contents: &'a dyn FileContents,
+    /// What stays.
+    pub keep: &'a KeepSet,
+    /// Configuration of the source image.
+    pub config: &'a ImageConfig,
+    /// What the labels say.
+    pub provenance: &'a Provenance<'a>,
+    /// Creation time of the slim image; `None` keeps the source's.
+    pub created: Option<&'a Created>,
+    /// Directory with room for the layer: the target's ([`target::parent`]), or the state directory when the
+    /// engine is the target.
+    pub spool_directory: &'a Path,
+}
+
+/// A finished image, not yet anywhere.
+#[derive(Debug)]
+pub struct SlimImage {
+    config: Vec<u8>,
+    config_digest: Digest,
+    manifest: Vec<u8>,
+    manifest_digest: Digest,
+    layer: SpooledLayer,
+    entries: usize,
+    skipped_sockets: usize,
+    dropped_storage_xattrs: u64,
+}
+
+impl SlimImage {
+    /// Reads every kept file once and makes the image.
+    ///
+    /// # Errors
+    /// When the keep set does not fit the tree, a layer cannot hold an entry, content cannot be read or the spool
+    /// directory lacks room.
+    pub fn build(request: &BuildRequest<'_>) -> Result<Self, ImageError> {
+        let plan = LayerPlan::new(request.tree, request.keep)?;
+        let layer = SpooledLayer::create(&plan, request.contents, request.spool_directory)?;
+        let config = request.config.slimmed(&layer.digest(), request.provenance, request.created)?;
+        let config = config.to_bytes()?;
+        let manifest = oci_layout::manifest(&config, &layer, request.provenance.labels())?;
+        Ok(Self {
+            config_digest: Digest::of(&config),
+            config,
+            manifest_digest: Digest::of(&manifest),
+            manifest,
+            layer,
+            entries: plan.entries(),
+            skipped_sockets: plan.skipped_sockets().len(),
+            dropped_storage_xattrs: plan.dropped_storage_xattrs(),
+        })
+    }
+
+    /// The configuration blob.
+    #[must_use]
+    pub fn config_bytes(&self) -> &[u8] {
+        &self.config
+    }
+
+    /// Digest of the configuration: the image id in Docker's own image store and in podman.
+    #[must_use]
+    pub fn config_digest(&self) -> Digest {
+        self.config_digest
+    }
+
+    /// The OCI manifest.
+    #[must_use]
+    pub fn manifest_bytes(&self) -> &[u8] {
+        &self.manifest
+    }
+
+    /// Digest of the OCI manifest.
+    #[must_use]
+    pub fn manifest_digest(&self) -> Digest {
+        self.manifest_digest
+    }
+
+    /// The layer; its digest is the diff id.
+    #[must_use]
+    pub fn layer(&self) -> &SpooledLayer {
+        &self.layer
+    }
+
+    /// How many entries the layer has, the root directory included.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.entries
+    }
+
+    /// How many kept unix sockets were left out, because no layer can hold one.
+    #[must_use]
+    pub fn skipped_sockets(&self) -> usize {
+        self.skipped_sockets
+    }
+
+    /// How many extended attributes that belong to the image store and not to the image were left out.
+    #[must_use]
+    pub fn dropped_storage_xattrs(&self) -> u64 {
+        self.dropped_storage_xattrs
+    }
+}

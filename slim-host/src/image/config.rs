@@ -2,6 +2,10 @@
 
 use serde_json::Value;
 
+mod slim;
+
+pub use slim::{Created, LABEL_PREFIX, Provenance};
+
 /// An image configuration, verbatim.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageConfig {
