@@ -3,7 +3,7 @@
 //! Invariants: an access is unique by (path, kind, outcome); merging captures is a union (associative,
 //! commutative, idempotent); nothing here knows the host file system or the container engine.
 //!
-//! [`store`] keeps a capture in one file.
+//! [`store`] keeps a capture in one file, [`merge`] unites the captures of one image.
 //!
 //! Non-goals: resolving paths (only a file tree can), and judging whether a capture is good enough (callers ask
 //! [`Capture::is_complete`]).
@@ -13,9 +13,11 @@ use std::{collections::BTreeMap, fmt, io};
 use crate::path::RequestedPath;
 
 mod error;
+pub mod merge;
 pub mod store;
 
 pub use error::{CaptureError, Damage};
+pub use merge::{MergeError, Merged, merge};
 pub use store::{CaptureWriter, Existing, read};
 
 /// Which operation reached the path.
