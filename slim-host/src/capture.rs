@@ -3,7 +3,7 @@
 //! Invariants: an access is unique by (path, kind, outcome); merging captures is a union (associative,
 //! commutative, idempotent); nothing here knows the host file system or the container engine.
 //!
-//! [`store`] keeps a capture in one file, [`merge`] unites the captures of one image.
+//! [`store`] keeps a capture in one file, [`mod@merge`] unites the captures of one image.
 //!
 //! Non-goals: resolving paths (only a file tree can), and judging whether a capture is good enough (callers ask
 //! [`Capture::is_complete`]).

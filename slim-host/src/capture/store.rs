@@ -69,7 +69,7 @@ fn schema_of(db: &Connection) -> rusqlite::Result<Vec<SchemaRow>> {
     rows.collect()
 }
 
-/// Columns of `capture` in the order in which [`digest`] and [`read`] take them.
+/// Columns of `capture` in the order in which the reader takes them.
 const SELECT_HEADER: &str = "SELECT capture_id, image_id, image_reference, config_digest, platform, engine, \
      kernel, slim_version, started_unix, duration_ns, status, content_digest FROM capture LIMIT 2";
 

@@ -75,7 +75,10 @@ fn forged_content_is_refused() {
             "DROP TABLE access; CREATE VIEW access AS SELECT 1 AS path",
             "its tables are not those of a capture",
         ),
-        ("ALTER TABLE access ADD COLUMN x ANY GENERATED ALWAYS AS (1)", "its tables are not those of a capture"),
+        (
+            "ALTER TABLE access ADD COLUMN x ANY GENERATED ALWAYS AS (1)",
+            "its tables are not those of a capture",
+        ),
     ] {
         assert_eq!(damage(sql), expected, "{sql}");
     }
