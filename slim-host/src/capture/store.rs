@@ -78,6 +78,8 @@ const SELECT_ACCESSES: &str = "SELECT path, kind, errno, pid, comm, exe, offset_
      ORDER BY path, kind, errno";
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod tests;

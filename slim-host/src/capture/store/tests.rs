@@ -2,17 +2,15 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use super::*;
-use crate::capture::{AccessKind, Accesses, Capture, CaptureError, LossCounts, Outcome, Status, fixture};
+use crate::capture::{AccessKind, CaptureError, LossCounts, Outcome, Status, fixture};
 
 /// Names of everything in `directory`.
-fn names(directory: &Path) -> Vec<String> {
+pub(super) fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -22,14 +20,16 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 /// A directory and a file name in it.
-fn place() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn place() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().canonicalize().unwrap().join("x.slim");
     (directory, path)
 }
 
 /// Accesses to `/from`, ..., `/to - 1`.
-fn batch(range: std::ops::Range<u32>) -> Vec<(crate::capture::AccessKey, crate::capture::AccessRecord)> {
+pub(super) fn batch(
+    range: std::ops::Range<u32>,
+) -> Vec<(crate::capture::AccessKey, crate::capture::AccessRecord)> {
     range.map(|n| fixture::access(format!("/{n}"), AccessKind::Open, n.into(), 1)).collect()
 }
 
@@ -204,21 +204,6 @@ fn the_main_file_alone_holds_all_up_to_the_last_heartbeat() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_hurts_nothing_that_was_stored() {
-    let (_directory, path) = place();
-    let mut writer = CaptureWriter::create(&path, &fixture::header(1), Existing::Refuse).unwrap();
-    writer.record(&batch(0..10)).unwrap();
-    // The limit makes SQLite report SQLITE_FULL exactly as it does for ENOSPC.
-    let pages: i64 = writer.limit_pages();
-    assert!(pages > 0);
-    let error = writer.record(&batch(10..50_000)).unwrap_err();
-    assert!(matches!(error, CaptureError::DiskFull { .. }), "{error}");
-    writer.heartbeat(5, &LossCounts::new()).unwrap();
-    drop(writer);
-    assert_eq!(read(&path).unwrap().accesses, batch(0..10).into_iter().collect());
-}
-
-#[test]
 fn errors_of_the_file_system_name_operation_and_file() {
     let (directory, path) = place();
     let missing = directory.path().join("no/x.slim");
@@ -241,53 +226,6 @@ fn errors_of_the_file_system_name_operation_and_file() {
         ),
     ] {
         assert_eq!(error.to_string(), expected);
-    }
-}
-
-const CHILD: &str = "SLIM_TEST_CAPTURE_CHILD";
-const CHILD_BATCH: u32 = 50;
-
-/// Not a test of its own: the process that `kill_9_loses_no_acknowledged_batch` kills.
-#[test]
-fn child_that_records_until_it_is_killed() {
-    let Some(path) = std::env::var_os(CHILD) else { return };
-    let mut writer = CaptureWriter::create(Path::new(&path), &fixture::header(1), Existing::Refuse).unwrap();
-    for n in 0..1_000_000 {
-        writer.record(&batch(n * CHILD_BATCH..(n + 1) * CHILD_BATCH)).unwrap();
-        if n % 4 == 3 {
-            writer.heartbeat(n.into(), &LossCounts::new()).unwrap();
-        }
-        println!("stored {n}");
-    }
-}
-
-#[test]
-fn kill_9_loses_no_acknowledged_batch() {
-    for last in [0_u32, 1, 3, 4, 9, 17] {
-        let (directory, path) = place();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", "capture::store::tests::child_that_records_until_it_is_killed"])
-            .env(CHILD, &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let wanted = format!("stored {last}");
-        let told = BufReader::new(child.stdout.take().unwrap()).lines().any(|line| line.unwrap() == wanted);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(told, "the child ended early");
-        let capture = read(&path).unwrap();
-        assert_eq!(capture.header.status, Status::Cut);
-        // Whole batches only: the acknowledged ones, and what the child managed until the signal came.
-        let stored = u32::try_from(capture.accesses.len()).unwrap();
-        assert_eq!(stored % CHILD_BATCH, 0);
-        assert!(stored >= (last + 1) * CHILD_BATCH, "{stored} after batch {last}");
-        assert_eq!(capture.accesses, batch(0..stored).into_iter().collect::<Accesses>());
-        // Nothing but the file and its log; and another writer may take over.
-        assert!(names(directory.path()).iter().all(|name| name == "x.slim" || name == "x.slim-wal"));
-        let next = Capture { header: fixture::header(2), accesses: Accesses::new() };
-        write(&path, &next, Existing::Replace).unwrap();
-        assert_eq!(read(&path).unwrap(), next);
     }
 }
 

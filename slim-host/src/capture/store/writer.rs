@@ -136,12 +136,6 @@ impl CaptureWriter {
         File::open(directory).and_then(|d| d.sync_all()).map_err(|e| CaptureError::io("sync", &self.path, e))
     }
 
-    /// Lets SQLite believe that the disk is full from now on; the pages that it may still have.
-    #[cfg(test)]
-    pub(super) fn limit_pages(&mut self) -> i64 {
-        self.db.query_row("PRAGMA max_page_count = 1", [], |row| row.get(0)).unwrap()
-    }
-
     fn update(
         &mut self,
         operation: &'static str,
