@@ -7,8 +7,9 @@
 //!
 //! Invariants
 //! - Killed at any moment (`kill -9`), the file reads as `cut` and holds every transaction that returned. The
-//!   last ones may stand in `FILE-wal`, so that file must be copied along; without it what is missing is at most
-//!   what came after the last heartbeat (a kill inside a heartbeat is found as damage, not read as truth).
+//!   last ones may stand in `FILE-wal`, so that file must be copied along; without it, what came after the last
+//!   heartbeat is missing, and after a kill within a heartbeat more may be (such a file mostly reads as damaged,
+//!   and as `cut` in any case).
 //! - One writer: an `flock(2)` on the file for as long as the writer lives. SQLite's own locks are taken too, but
 //!   POSIX locks vanish when any descriptor of the file is closed, so they are not relied upon.
 //! - Reading never writes beside the file, never runs anything stored in it (views, triggers, expressions of a
