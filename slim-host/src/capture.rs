@@ -2,12 +2,23 @@
 //!
 //! Invariants: an access is unique by (path, kind, outcome); merging captures is a union (associative,
 //! commutative, idempotent); nothing here knows the host file system or the container engine.
+//!
+//! [`store`] keeps a capture in one file, [`mod@merge`] unites the captures of one image.
+//!
+//! Non-goals: resolving paths (only a file tree can), and judging whether a capture is good enough (callers ask
+//! [`Capture::is_complete`]).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, io};
 
 use crate::path::RequestedPath;
 
+mod error;
+pub mod merge;
 pub mod store;
+
+pub use error::{CaptureError, Damage};
+pub use merge::{MergeError, Merged, merge};
+pub use store::{CaptureWriter, Existing, read};
 
 /// Which operation reached the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,8 +100,29 @@ pub struct AccessRecord {
     pub count: u64,
 }
 
+impl AccessRecord {
+    /// Whether this first access comes before `other`'s: by time, then by pid, comm and exe.
+    ///
+    /// The tie-break makes the order total, so a union does not depend on the order of what is united.
+    #[must_use]
+    pub fn precedes(&self, other: &Self) -> bool {
+        (self.offset_ns, self.pid, &self.comm, &self.exe)
+            < (other.offset_ns, other.pid, &other.comm, &other.exe)
+    }
+
+    /// Takes over who and when from `other` if that came first; the count stays.
+    pub fn adopt_earlier(&mut self, other: &Self) {
+        if other.precedes(self) {
+            *self = Self { count: self.count, ..other.clone() };
+        }
+    }
+}
+
 /// Accesses, ordered by path.
 pub type Accesses = BTreeMap<AccessKey, AccessRecord>;
+
+/// Events that were lost, by cause (name of the counter to count). A cause with count 0 says nothing.
+pub type LossCounts = BTreeMap<String, u64>;
 
 /// Everything that a capture file holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,9 +133,70 @@ pub struct Capture {
     pub accesses: Accesses,
 }
 
+impl Capture {
+    /// Whether everything that happened is in it: ended in order, and nothing was lost. What callers ask
+    /// before they remove files because of what is *not* in the capture.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.header.is_complete()
+    }
+
+    /// How often anything was accessed, duplicates included.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.accesses.values().fold(0, |sum, record| sum.saturating_add(record.count))
+    }
+}
+
+/// A random 128-bit number that names one run of the tracer, so that the same capture is never counted twice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CaptureId([u8; 16]);
+
+impl CaptureId {
+    /// A new id from the kernel's random numbers.
+    ///
+    /// # Errors
+    /// When `getrandom(2)` fails.
+    pub fn random() -> io::Result<Self> {
+        let mut bytes = [0; 16];
+        // A request of at most 256 bytes is answered whole once the pool is initialised (getrandom(2)).
+        if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())? == bytes.len() {
+            Ok(Self(bytes))
+        } else {
+            Err(io::Error::from(io::ErrorKind::UnexpectedEof))
+        }
+    }
+
+    /// The id with these bytes, as stored in a file.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, as stored in a file.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for CaptureId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for CaptureId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CaptureId({self})")
+    }
+}
+
 /// Where, when and how a capture was taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Header {
+    /// Names this run of the tracer.
+    pub id: CaptureId,
     /// The image whose containers were watched.
     pub image: ImageIdentity,
     /// Engine name and version, such as `docker 28.2.2`.
@@ -119,11 +212,19 @@ pub struct Header {
     /// Whether all that happened is in it.
     pub status: Status,
     /// Events that were lost, by cause (name of the counter to count); empty when none.
-    pub loss: BTreeMap<String, u64>,
+    pub loss: LossCounts,
+}
+
+impl Header {
+    /// See [`Capture::is_complete`].
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.status == Status::Complete && self.loss.values().all(|count| *count == 0)
+    }
 }
 
 /// What identifies an image independently of its names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageIdentity {
     /// Id that the engine uses, `sha256:...`.
     pub id: String,
@@ -137,8 +238,8 @@ pub struct ImageIdentity {
     pub platform: String,
 }
 
-/// Whether a capture is whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether a capture is whole. Ordered from best to worst: of several, the greatest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {
     /// Ended in order and nothing was lost.
     Complete,
@@ -149,6 +250,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status, from best to worst.
+    pub const ALL: [Self; 3] = [Self::Complete, Self::Lossy, Self::Cut];
+
     /// The stable name, used in capture files and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -158,4 +262,13 @@ impl Status {
             Self::Cut => "cut",
         }
     }
+
+    /// The status with this stable name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
 }
+
+#[cfg(test)]
+pub(crate) mod fixture;

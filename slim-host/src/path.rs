@@ -211,7 +211,7 @@ fn write_quoted(out: &mut (impl fmt::Write + ?Sized), bytes: &[u8]) -> fmt::Resu
                 '\\' => out.write_str("\\\\")?,
                 '\n' => out.write_str("\\n")?,
                 '\t' => out.write_str("\\t")?,
-                c if c.is_control() || is_format_control(c) => write!(out, "{}", c.escape_unicode())?,
+                c if acts_on_terminal(c) => write!(out, "{}", c.escape_unicode())?,
                 c => out.write_char(c)?,
             }
         }
@@ -220,6 +220,11 @@ fn write_quoted(out: &mut (impl fmt::Write + ?Sized), bytes: &[u8]) -> fmt::Resu
         }
     }
     Ok(())
+}
+
+/// Whether a terminal could act upon `c` or be made to show something else than what is there.
+pub(crate) fn acts_on_terminal(c: char) -> bool {
+    c.is_control() || is_format_control(c)
 }
 
 /// Invisible characters that reorder or hide text (Unicode "Trojan Source", line separators, BOM).

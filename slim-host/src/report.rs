@@ -1,1 +1,19 @@
 //! What people and scripts are told.
+//!
+//! Invariants: a report is a pure value made from other parts' values; making and rendering it reads nothing,
+//! writes nothing and looks at no clock. Every report has a page for people ([`terminal`]) and a document for
+//! scripts ([`json`]) that say the same.
+//!
+//! Non-goals: printing ([`crate::output`]), and deciding anything: a report only tells what others decided.
+
+pub mod json;
+pub mod loss;
+pub mod model;
+mod removed;
+pub mod terminal;
+
+pub use model::{
+    BuildFacts, BuildReport, CaptureSummary, Check, DoctorReport, ImageName, OutputKind, Phase, TraceReport,
+    Verdict, WrittenOutput,
+};
+pub use removed::{Extent, RemovedDirectory};

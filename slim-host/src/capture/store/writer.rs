@@ -1,0 +1,328 @@
+//! Writing a capture file.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, OpenFlags, Transaction, params};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+
+use super::{SCHEMA, digest::ContentDigest, read};
+use crate::capture::{
+    AccessKey, AccessRecord, Capture, CaptureError, Damage, Header, LossCounts, Outcome, Status,
+    error::display,
+};
+
+/// What to do about a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Fail; nothing is touched.
+    Refuse,
+    /// Put the new capture in its place, unless somebody is using it.
+    Replace,
+}
+
+/// A capture file being written; the module above describes its life.
+///
+/// Dropped without [`finish`](Self::finish), it leaves a readable file with status `cut`.
+#[derive(Debug)]
+pub struct CaptureWriter {
+    // Declared, and so closed, before the lock: while SQLite writes, nobody else may.
+    db: Connection,
+    _lock: File,
+    path: PathBuf,
+}
+
+/// Adds one access. Everything is written so that repeating a call changes nothing: the count is a running total
+/// that only grows, and who came first is decided by time, then by pid, comm and exe.
+const UPSERT: &str = "INSERT INTO access (path, kind, errno, pid, comm, exe, offset_ns, count) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+     ON CONFLICT (path, kind, errno) DO UPDATE SET \
+       (pid, comm, exe, offset_ns) = (SELECT \
+          iif(earlier, excluded.pid, access.pid), iif(earlier, excluded.comm, access.comm), \
+          iif(earlier, excluded.exe, access.exe), iif(earlier, excluded.offset_ns, access.offset_ns) \
+        FROM (SELECT (excluded.offset_ns, excluded.pid, excluded.comm, excluded.exe) \
+                   < (access.offset_ns, access.pid, access.comm, access.exe) AS earlier)), \
+       count = max(access.count, excluded.count)";
+
+impl CaptureWriter {
+    /// Makes the file, mode 0600, with `header`; status, duration and loss of `header` are not used: a capture
+    /// that has not ended is `cut`, of length 0 and without loss.
+    ///
+    /// The file appears at `path` only once it is a readable capture. A symlink at `path` is replaced, not
+    /// followed.
+    ///
+    /// # Errors
+    /// When the file exists (see `existing`), is in use, or cannot be written.
+    pub fn create(path: &Path, header: &Header, existing: Existing) -> Result<Self, CaptureError> {
+        let path = &resolve_parent(path)?;
+        let _replaced = claim(path, existing)?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let temporary = tempfile::Builder::new()
+            .prefix(".slim-capture-")
+            .tempfile_in(directory)
+            .map_err(|e| CaptureError::io("create", path, e))?;
+        // Locked before anybody can find it under its final name.
+        flock(temporary.as_file(), FlockOperation::NonBlockingLockExclusive)
+            .map_err(|e| CaptureError::io("lock", path, e.into()))?;
+        initialise(temporary.path(), header).map_err(|e| CaptureError::sqlite("create", path, e))?;
+        let persisted = match existing {
+            Existing::Refuse => temporary.persist_noclobber(path),
+            Existing::Replace => temporary.persist(path),
+        };
+        let lock = persisted.map_err(|e| match e.error.kind() {
+            io::ErrorKind::AlreadyExists => CaptureError::Exists { path: display(path) },
+            // An open set that belongs to the standard library.
+            _ => CaptureError::io("create", path, e.error),
+        })?;
+        let db = open_for_writing(path).map_err(|e| CaptureError::sqlite("open", path, e))?;
+        Ok(Self { db, _lock: lock, path: path.clone() })
+    }
+
+    /// The file, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Stores a batch in one transaction: all of it or, after an error, nothing.
+    ///
+    /// Idempotent: [`AccessRecord::count`] is the running total of its key, and the greatest ever given stays; the
+    /// earliest first access stays. Numbers beyond `i64::MAX` are stored as that.
+    ///
+    /// # Errors
+    /// When the disk is full or writing fails; what earlier calls stored stays.
+    pub fn record(&mut self, batch: &[(AccessKey, AccessRecord)]) -> Result<(), CaptureError> {
+        record(&mut self.db, batch).map_err(|e| CaptureError::sqlite("record accesses in", &self.path, e))
+    }
+
+    /// Notes how long the capture has lasted and what was lost so far, and moves all that was recorded from the
+    /// write-ahead log into the main file, synced to the disk. To be called every second or so.
+    ///
+    /// # Errors
+    /// When the disk is full or writing fails; what was recorded stays readable.
+    pub fn heartbeat(&mut self, duration_ns: u64, loss: &LossCounts) -> Result<(), CaptureError> {
+        self.update("write progress to", |tx| {
+            end(tx, Status::Cut, loss, duration_ns)?;
+            Ok(())
+        })?;
+        checkpoint(&self.db).map_err(|e| CaptureError::sqlite("write progress to", &self.path, e))
+    }
+
+    /// Ends the capture and leaves one file, without a log beside it. `Complete` with a loss above zero is stored
+    /// as `Lossy`: the two contradict each other.
+    ///
+    /// # Errors
+    /// When the disk is full or writing fails; the file then stays `cut`, with what was recorded.
+    pub fn finish(mut self, status: Status, loss: &LossCounts, duration_ns: u64) -> Result<(), CaptureError> {
+        let lost = loss.values().any(|count| *count > 0);
+        let status = if lost { status.max(Status::Lossy) } else { status };
+        self.update("finish", |tx| {
+            end(tx, status, loss, duration_ns)?;
+            let digest = content_digest(tx)?;
+            tx.execute("UPDATE capture SET content_digest = ?1", [digest])?;
+            Ok(())
+        })?;
+        let failed = |e| CaptureError::sqlite("finish", &self.path, e);
+        checkpoint(&self.db).map_err(failed)?;
+        // Leaving WAL mode removes the log and marks the file as a plain database.
+        self.db.query_row("PRAGMA journal_mode = DELETE", [], |_| Ok(())).map_err(failed)?;
+        self.db.close().map_err(|(_, e)| CaptureError::sqlite("finish", &self.path, e))?;
+        // The name is only durable once its directory is.
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        File::open(directory).and_then(|d| d.sync_all()).map_err(|e| CaptureError::io("sync", &self.path, e))
+    }
+
+    fn update(
+        &mut self,
+        operation: &'static str,
+        change: impl FnOnce(&Transaction<'_>) -> Result<(), Damage>,
+    ) -> Result<(), CaptureError> {
+        let failed = |e| CaptureError::sqlite(operation, &self.path, e);
+        let tx = self.db.transaction().map_err(failed)?;
+        change(&tx).map_err(|damage| match damage {
+            Damage::Sqlite(source) => failed(source),
+            damage => CaptureError::damaged(&self.path, damage),
+        })?;
+        tx.commit().map_err(failed)
+    }
+}
+
+/// Writes a whole capture at once, as [`CaptureWriter`] would have over time.
+///
+/// # Errors
+/// As [`CaptureWriter::create`], [`CaptureWriter::record`] and [`CaptureWriter::finish`].
+pub fn write(path: &Path, capture: &Capture, existing: Existing) -> Result<(), CaptureError> {
+    let mut writer = CaptureWriter::create(path, &capture.header, existing)?;
+    let batch: Vec<_> = capture.accesses.iter().map(|(k, r)| (k.clone(), r.clone())).collect();
+    writer.record(&batch)?;
+    writer.finish(capture.header.status, &capture.header.loss, capture.header.duration_ns)
+}
+
+/// `path` with a parent free of symlinks, so that SQLite may refuse every symlink that appears later.
+fn resolve_parent(path: &Path) -> Result<PathBuf, CaptureError> {
+    let invalid = || CaptureError::io("create", path, io::ErrorKind::InvalidInput.into());
+    let name = path.file_name().ok_or_else(invalid)?;
+    // "x/" has the file name "x" and means a directory.
+    if path.as_os_str().as_bytes().ends_with(b"/") {
+        return Err(CaptureError::io("create", path, io::ErrorKind::IsADirectory.into()));
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) | None => Path::new("."),
+    };
+    Ok(parent.canonicalize().map_err(|e| CaptureError::io("create", path, e))?.join(name))
+}
+
+/// Makes sure that `path` is ours to make; the lock on a file that will be replaced.
+///
+/// Files that SQLite would take for the new database's own, left by an older one, count as existing: a log would
+/// be replayed into the new capture.
+fn claim(path: &Path, existing: Existing) -> Result<Option<File>, CaptureError> {
+    let sidecars = ["-wal", "-shm", "-journal"].map(|suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    });
+    match existing {
+        Existing::Refuse => {
+            for candidate in std::iter::once(path).chain(sidecars.iter().map(PathBuf::as_path)) {
+                match candidate.symlink_metadata() {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(CaptureError::io("create", candidate, e)),
+                    Ok(_) => return Err(CaptureError::Exists { path: display(candidate) }),
+                }
+            }
+            Ok(None)
+        }
+        Existing::Replace => {
+            let lock = lock_existing(path)?;
+            for sidecar in &sidecars {
+                match fs::remove_file(sidecar) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                        return Err(CaptureError::io("remove", sidecar, e));
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            Ok(lock)
+        }
+    }
+}
+
+fn lock_existing(path: &Path) -> Result<Option<File>, CaptureError> {
+    use rustix::io::Errno;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    match open(path, flags, Mode::empty()) {
+        // LOOP: a symlink, which the rename replaces.
+        Err(Errno::NOENT | Errno::LOOP) => Ok(None),
+        Err(e) => Err(CaptureError::io("replace", path, e.into())),
+        Ok(file) => match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file.into())),
+            Err(Errno::WOULDBLOCK) => Err(CaptureError::Busy { path: display(path) }),
+            Err(e) => Err(CaptureError::io("lock", path, e.into())),
+        },
+    }
+}
+
+/// Makes the database with header and tables, closed again, all of it in the one file.
+fn initialise(path: &Path, header: &Header) -> rusqlite::Result<()> {
+    let mut db = Connection::open_with_flags(path, flags())?;
+    let tx = db.transaction()?;
+    tx.execute_batch(SCHEMA)?;
+    let image = &header.image;
+    tx.execute(
+        "INSERT INTO capture (only_row, capture_id, image_id, image_reference, config_digest, platform, engine, \
+         kernel, slim_version, started_unix, duration_ns, status) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 'cut')",
+        params![
+            header.id.as_bytes(),
+            image.id,
+            image.reference,
+            image.config_digest,
+            image.platform,
+            header.engine,
+            header.kernel,
+            header.slim_version,
+            header.started_unix,
+        ],
+    )?;
+    for (position, diff_id) in (0_i64..).zip(&image.diff_ids) {
+        tx.execute("INSERT INTO layer (position, diff_id) VALUES (?, ?)", params![position, diff_id])?;
+    }
+    tx.commit()?;
+    db.close().map_err(|(_, e)| e)
+}
+
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW
+}
+
+fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, flags())?;
+    // Exclusive locking before WAL mode keeps the log's index in memory: no -shm file is ever made
+    // (https://www.sqlite.org/wal.html#noshm).
+    db.query_row("PRAGMA locking_mode = EXCLUSIVE", [], |_| Ok(()))?;
+    db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    // NORMAL syncs at checkpoints only: a commit survives the death of the process at once, and the death of the
+    // machine from the next heartbeat on.
+    db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA cell_size_check = ON;")?;
+    Ok(db)
+}
+
+fn record(db: &mut Connection, batch: &[(AccessKey, AccessRecord)]) -> rusqlite::Result<()> {
+    let tx = db.transaction()?;
+    {
+        let mut upsert = tx.prepare_cached(UPSERT)?;
+        for (key, record) in batch {
+            let errno = match key.outcome {
+                Outcome::Found => 0,
+                Outcome::Failed(errno) => errno,
+            };
+            upsert.execute(params![
+                key.path.as_bytes(),
+                key.kind.name(),
+                errno,
+                record.pid,
+                record.comm,
+                record.exe,
+                storable(record.offset_ns),
+                storable(record.count),
+            ])?;
+        }
+    }
+    tx.commit()
+}
+
+fn end(tx: &Transaction<'_>, status: Status, loss: &LossCounts, duration_ns: u64) -> rusqlite::Result<()> {
+    tx.execute(
+        "UPDATE capture SET status = ?, duration_ns = ?",
+        params![status.name(), storable(duration_ns)],
+    )?;
+    tx.execute("DELETE FROM loss", [])?;
+    for (cause, count) in loss.iter().filter(|(_, count)| **count > 0) {
+        tx.execute("INSERT INTO loss (cause, count) VALUES (?, ?)", params![cause, storable(*count)])?;
+    }
+    Ok(())
+}
+
+fn content_digest(db: &Connection) -> Result<[u8; 32], Damage> {
+    let (header, _) = read::unverified_header(db)?;
+    let mut digest = ContentDigest::new(&header);
+    read::each_access(db, |key, record| {
+        digest.access(&key, &record);
+        Ok(())
+    })?;
+    Ok(digest.finish())
+}
+
+fn checkpoint(db: &Connection) -> rusqlite::Result<()> {
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// SQLite's integers are signed.
+fn storable(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

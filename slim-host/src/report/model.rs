@@ -1,0 +1,322 @@
+//! The reports as values, and how they are counted.
+//!
+//! Sizes are those of file content: a file counts once however many names it has, in both images, so the two
+//! compare. What an engine shows differs by tar padding, metadata and layers that hide each other.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    json,
+    loss::{self, LossLine},
+    removed::{self, RemovedDirectory},
+};
+use crate::{
+    capture::{Capture, Status},
+    keep::{KeepReason, KeepSet},
+    rootfs::{FileKind, FileTree, InodeId},
+};
+
+mod doctor;
+mod trace;
+
+pub use doctor::{Check, DoctorReport, Verdict};
+pub use trace::TraceReport;
+
+/// What `slim build` did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BuildReport {
+    /// The image that was slimmed.
+    pub source: ImageSummary,
+    /// What became of it.
+    pub slim: ImageSummary,
+    /// Bytes of the source divided by bytes of the slim image, rounded to hundredths; `None` when the slim image
+    /// has no bytes.
+    pub ratio: Option<f64>,
+    /// Why files stayed, in the order of [`ReasonGroup`]; groups without files are left out. The sums over all
+    /// groups are those of [`Self::slim`].
+    pub kept: Vec<KeptGroup>,
+    /// Where the removed bytes were, most bytes first; at most [`MAX_REMOVED`].
+    pub removed: Vec<RemovedDirectory>,
+    /// What was observed.
+    pub capture: CaptureSummary,
+    /// What took how long, in order.
+    pub phases: Vec<Phase>,
+    /// What may be wrong.
+    pub warnings: Vec<String>,
+    /// What was written; empty after a dry run.
+    pub outputs: Vec<WrittenOutput>,
+    /// Commands to try next.
+    pub next: Vec<String>,
+}
+
+/// How many directories [`BuildReport::removed`] names; enough to decide where to look, for people and scripts.
+pub const MAX_REMOVED: usize = 20;
+
+/// What a [`BuildReport`] is made of.
+#[derive(Debug)]
+pub struct BuildFacts<'a> {
+    /// Names of the source image.
+    pub source: ImageName,
+    /// Names of the slim image, as far as it has any.
+    pub slim: ImageName,
+    /// Files of the source image.
+    pub tree: &'a FileTree,
+    /// What stays.
+    pub keep: &'a KeepSet,
+    /// The capture, or the union of several.
+    pub capture: &'a Capture,
+    /// See [`BuildReport::phases`].
+    pub phases: Vec<Phase>,
+    /// See [`BuildReport::warnings`].
+    pub warnings: Vec<String>,
+    /// See [`BuildReport::outputs`].
+    pub outputs: Vec<WrittenOutput>,
+    /// See [`BuildReport::next`].
+    pub next: Vec<String>,
+}
+
+/// How an image is called.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ImageName {
+    /// The reference, such as `nginx:1.27`; `None` when it has none.
+    pub reference: Option<String>,
+    /// The id, `sha256:...`; `None` when it was not made.
+    pub id: Option<String>,
+}
+
+/// An image in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageSummary {
+    /// How it is called.
+    #[serde(flatten)]
+    pub name: ImageName,
+    /// Bytes of file content.
+    pub bytes: u64,
+    /// Names of anything but directories.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+}
+
+/// Reasons to keep a file, put together for counting. A file with several reasons counts for the first of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasonGroup {
+    /// A process of the container used it.
+    Used,
+    /// The image configuration runs it.
+    Command,
+    /// A symlink on the way to a kept file.
+    Symlink,
+    /// A library or ELF interpreter that a kept program needs.
+    Library,
+    /// The interpreter of a kept script.
+    Script,
+    /// It belongs to a package that is kept whole.
+    Package,
+    /// A rule of the user.
+    Rule,
+    /// Containers need it whatever they run.
+    Skeleton,
+    /// It holds a kept path.
+    Parent,
+}
+
+impl From<&KeepReason> for ReasonGroup {
+    fn from(reason: &KeepReason) -> Self {
+        match reason {
+            KeepReason::Accessed(_) => Self::Used,
+            KeepReason::SymlinkTo(_) => Self::Symlink,
+            KeepReason::Parent => Self::Parent,
+            KeepReason::ElfInterpreter { .. } | KeepReason::ElfNeeded { .. } => Self::Library,
+            KeepReason::Shebang { .. } => Self::Script,
+            KeepReason::Command(_) => Self::Command,
+            KeepReason::Skeleton(_) => Self::Skeleton,
+            KeepReason::Package { .. } => Self::Package,
+            KeepReason::Included(_) => Self::Rule,
+        }
+    }
+}
+
+/// Files that stay for one group of reasons.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptGroup {
+    /// Why.
+    pub reason: ReasonGroup,
+    /// Names of anything but directories.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A capture in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CaptureSummary {
+    /// Its id, or the id derived from several.
+    pub id: String,
+    /// Whether it is whole.
+    #[serde(serialize_with = "json::status")]
+    pub status: Status,
+    /// See [`Capture::is_complete`].
+    pub complete: bool,
+    /// Different paths, those that do not exist among them.
+    pub paths: u64,
+    /// Accesses, duplicates included.
+    pub events: u64,
+    /// Nanoseconds of watching; of several captures, the sum.
+    pub duration_ns: u64,
+    /// What was lost, greatest first.
+    pub loss: Vec<LossLine>,
+}
+
+impl From<&Capture> for CaptureSummary {
+    fn from(capture: &Capture) -> Self {
+        let mut paths: Vec<_> = capture.accesses.keys().map(|key| &key.path).collect();
+        // Ordered by path already.
+        paths.dedup();
+        Self {
+            id: capture.header.id.to_string(),
+            status: capture.header.status,
+            complete: capture.is_complete(),
+            paths: paths.len() as u64,
+            events: capture.events(),
+            duration_ns: capture.header.duration_ns,
+            loss: loss::explain(&capture.header.loss),
+        }
+    }
+}
+
+impl CaptureSummary {
+    /// Events that were lost, over all causes.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.loss.iter().fold(0, |sum, line| sum.saturating_add(line.count))
+    }
+}
+
+/// A part of the work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Phase {
+    /// Its name, such as `trace`.
+    pub name: &'static str,
+    /// Nanoseconds that it took.
+    pub duration_ns: u64,
+}
+
+/// Something that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WrittenOutput {
+    /// What.
+    pub kind: OutputKind,
+    /// A reference or a file name; where the name is no text, a lossy one.
+    pub location: String,
+}
+
+/// Forms in which an image is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputKind {
+    /// Loaded into the engine.
+    Image,
+    /// A file for `docker load`.
+    DockerArchive,
+    /// A directory in OCI image layout.
+    Oci,
+    /// A capture file.
+    Capture,
+}
+
+impl OutputKind {
+    /// What people call it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::DockerArchive => "docker archive",
+            Self::Oci => "OCI layout",
+            Self::Capture => "capture",
+        }
+    }
+}
+
+impl BuildReport {
+    /// Counts.
+    #[must_use]
+    pub fn new(facts: BuildFacts<'_>) -> Self {
+        let source = summarise(facts.source, facts.tree, |_| true);
+        let slim = summarise(facts.slim, facts.tree, |path| facts.keep.contains(path));
+        let mut removed = removed::directories(facts.tree, facts.keep);
+        removed.truncate(MAX_REMOVED);
+        Self {
+            ratio: ratio(source.bytes, slim.bytes),
+            kept: kept(facts.tree, facts.keep),
+            removed,
+            capture: facts.capture.into(),
+            phases: facts.phases,
+            warnings: facts.warnings,
+            outputs: facts.outputs,
+            next: facts.next,
+            source,
+            slim,
+        }
+    }
+}
+
+fn ratio(source: u64, slim: u64) -> Option<f64> {
+    // Beyond 2^53 bytes the quotient loses digits that nobody reads.
+    (slim > 0).then(|| (source as f64 / slim as f64 * 100.0).round() / 100.0)
+}
+
+fn summarise(
+    name: ImageName,
+    tree: &FileTree,
+    stays: impl Fn(&crate::path::ImagePath) -> bool,
+) -> ImageSummary {
+    let mut summary = ImageSummary { name, bytes: 0, files: 0, directories: 0 };
+    let mut counted = std::collections::BTreeSet::new();
+    for (_, id, inode) in tree.iter().filter(|(path, ..)| stays(path)) {
+        if inode.kind == FileKind::Directory {
+            summary.directories += 1;
+            continue;
+        }
+        summary.files += 1;
+        if counted.insert(id) {
+            summary.bytes = summary.bytes.saturating_add(inode.size);
+        }
+    }
+    summary
+}
+
+fn kept(tree: &FileTree, keep: &KeepSet) -> Vec<KeptGroup> {
+    let mut files: BTreeMap<ReasonGroup, u64> = BTreeMap::new();
+    // The bytes of a file with several names belong to the first group among all of them.
+    let mut content: BTreeMap<InodeId, (ReasonGroup, u64)> = BTreeMap::new();
+    for (path, reasons) in keep.iter() {
+        let (Some(id), Some(group)) = (tree.id(path), reasons.iter().map(ReasonGroup::from).min()) else {
+            continue;
+        };
+        let inode = tree.inode(id);
+        if inode.kind == FileKind::Directory {
+            continue;
+        }
+        *files.entry(group).or_default() += 1;
+        let (first, _) = content.entry(id).or_insert((group, inode.size));
+        *first = group.min(*first);
+    }
+    let mut bytes: BTreeMap<ReasonGroup, u64> = BTreeMap::new();
+    for (group, size) in content.into_values() {
+        let sum = bytes.entry(group).or_default();
+        *sum = size.saturating_add(*sum);
+    }
+    files
+        .into_iter()
+        .map(|(reason, files)| KeptGroup { reason, files, bytes: bytes.get(&reason).copied().unwrap_or(0) })
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use super::*;
+use crate::{
+    output::Look,
+    report::{
+        OutputKind, Phase, WrittenOutput,
+        loss::{REMEDIES, explain},
+        model::fixture,
+    },
+};
+
+fn plain(page: &Page) -> String {
+    page.render(Look::Plain)
+}
+
+#[test]
+fn a_build() {
+    assert_eq!(plain(&build(&fixture::build())), include_str!("build.txt"));
+}
+
+#[test]
+fn a_dry_run_says_that_nothing_was_written() {
+    let mut report = fixture::build();
+    report.outputs.clear();
+    report.slim.name.id = None;
+    let text = plain(&build(&report));
+    assert_eq!(text.lines().find(|line| line.starts_with("written")), Some("written   nothing (dry run)"));
+    assert_eq!(
+        text.lines().find(|line| line.starts_with("id")),
+        Some("id         0a0a0a0a0a0a              -")
+    );
+}
+
+#[test]
+fn a_trace_with_loss() {
+    assert_eq!(plain(&trace(&fixture::trace())), include_str!("trace.txt"));
+}
+
+#[test]
+fn a_doctor() {
+    assert_eq!(plain(&doctor(&fixture::doctor())), include_str!("doctor.txt"));
+    let mut report = fixture::doctor();
+    report.checks.truncate(1);
+    assert_eq!(plain(&doctor(&report)), "good  kernel  6.12.0\n\neverything that slim needs is here\n");
+}
+
+#[test]
+fn the_fullest_build_fits_one_screen() {
+    let mut report = fixture::build();
+    let reasons = [
+        ReasonGroup::Used,
+        ReasonGroup::Command,
+        ReasonGroup::Symlink,
+        ReasonGroup::Library,
+        ReasonGroup::Script,
+        ReasonGroup::Package,
+        ReasonGroup::Rule,
+        ReasonGroup::Skeleton,
+        ReasonGroup::Parent,
+    ];
+    let bytes = u64::from(u32::MAX);
+    report.kept = reasons.map(|reason| KeptGroup { reason, files: bytes, bytes }).into();
+    let directory = |n: u8| RemovedDirectory {
+        path: fixture::path([b"/".as_slice(), &[b'a' + n; 200]].concat()),
+        extent: Extent::Part,
+        files: bytes,
+        bytes,
+    };
+    report.removed = (0..20).map(directory).collect();
+    report.capture.loss = explain(&REMEDIES.map(|remedy| (remedy.cause.to_owned(), 1)).into());
+    report.warnings = vec!["w".into(); 9];
+    report.outputs = vec![WrittenOutput { kind: OutputKind::Oci, location: "x".into() }; 9];
+    report.next = vec!["n".into(); 9];
+    report.phases = vec![Phase { name: "trace", duration_ns: 1 }; 4];
+    report.source.name.reference = Some("r".repeat(300));
+    let text = plain(&build(&report));
+    assert_eq!(text.lines().count(), MAX_LINES, "{text}");
+    let list = |line: &&str| line.starts_with("  ") && line.ends_with('B');
+    assert_eq!(text.lines().filter(list).count(), 7, "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("more: see --format json")).count(), 3, "{text}");
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+}
+
+#[test]
+fn ids_are_shortened_as_engines_do() {
+    for (id, short) in
+        [("sha256:0123456789abcdef", "0123456789ab"), ("0123", "0123"), ("x:ää", "ää"), ("", "")]
+    {
+        assert_eq!(short_id(id), short);
+    }
+}
+
+#[test]
+fn every_remedy_keeps_to_80_columns() {
+    let mut report = fixture::trace();
+    for remedy in REMEDIES {
+        report.capture.loss = explain(&[(remedy.cause.to_owned(), 123_456)].into());
+        let text = plain(&trace(&report));
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    }
+}
