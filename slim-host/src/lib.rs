@@ -9,6 +9,7 @@ pub mod capture;
 pub mod cli;
 pub mod commands;
 pub mod engine;
+pub mod exercise;
 pub mod exit;
 pub mod image;
 pub mod keep;
