@@ -8,6 +8,7 @@
 pub mod capture;
 pub mod cli;
 pub mod commands;
+pub mod doctor;
 pub mod engine;
 pub mod exercise;
 pub mod exit;

@@ -124,17 +124,34 @@ impl Engine {
         }
     }
 
+    /// Ids of all running (or paused) containers, sorted.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn running_containers(&self) -> Result<Vec<String>, EngineError> {
+        let intent = Intent { operation: "list", object: "containers" };
+        self.list_running(intent, |_| true).await
+    }
+
     /// Ids of the running (or paused) containers whose image has exactly this id, whatever name they used for it.
     ///
     /// # Errors
     /// When the engine fails.
     pub async fn running_containers_of(&self, image_id: &str) -> Result<Vec<String>, EngineError> {
         let intent = Intent { operation: "list containers of image", object: image_id };
+        self.list_running(intent, |of| of == image_id).await
+    }
+
+    async fn list_running(
+        &self,
+        intent: Intent<'_>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, EngineError> {
         let options = None::<query::ListContainersOptions>; // Running ones only; paused ones count as running.
         let containers = within(QUICK, intent, self.docker.list_containers(options)).await?;
         let mut ids: Vec<String> = containers
             .into_iter()
-            .filter(|container| container.image_id.as_deref() == Some(image_id))
+            .filter(|container| wanted(container.image_id.as_deref().unwrap_or_default()))
             .filter_map(|container| container.id)
             .take(MAX_LISTED)
             .collect();
