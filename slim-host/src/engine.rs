@@ -29,7 +29,7 @@ mod load;
 mod name;
 mod run_spec;
 #[cfg(test)]
-mod trials;
+pub(crate) mod trials;
 
 pub use about::{EngineInfo, Storage};
 pub use archive::ConfigError;

@@ -191,4 +191,37 @@ mod tests {
         let names: Vec<String> = target.environment().into_keys().collect();
         assert_eq!(names, ["SLIM_CONTAINER", "SLIM_CONTAINER_ID"]);
     }
+
+    #[tokio::test]
+    async fn both_sides_reach_a_real_container() {
+        use crate::engine::trials::{TRIAL_LABEL, busybox, load, with_engine};
+        with_engine(async |engine, cleanup| {
+            let tag = "slimeng-exercise:1";
+            load(engine, tag).await;
+            let mut spec = busybox(tag, &["httpd", "-f", "-p", "80", "-h", "/"]);
+            spec.publish = "127.0.0.1::80".parse::<crate::engine::Publish>().unwrap().0;
+            let container = cleanup.create(&spec).await.unwrap();
+            engine.start(&container.id).await.unwrap();
+            let target = Target::from(&engine.container(&container.id).await.unwrap());
+            // The command's own job: try until the application answers.
+            let answers = "until busybox wget -q -O /dev/null http://$IP:$PORT/bin/busybox; do :; done";
+            for (ip, port) in
+                [("127.0.0.1", "$SLIM_PORT"), ("127.0.0.1", "$SLIM_PORT_80"), ("$SLIM_IP", "80")]
+            {
+                let command = HostCommand::Shell(format!("IP={ip} PORT={port}; {answers}"));
+                let outcome = run_on_host(&command, Some(&target), std::future::pending()).await.unwrap();
+                outcome.success(&command).unwrap();
+            }
+            let command = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+            let commands = [command(&["/bin/busybox", "echo", "one"]), command(&["/bin/busybox", "false"])];
+            let mut output = Vec::new();
+            let run = run_in_container(engine, &container.id, &commands, |chunk| output.extend(chunk.bytes));
+            let error = run.await.unwrap_err();
+            assert_eq!(error.to_string(), "/bin/busybox false in the container ended with exit code 1");
+            assert_eq!(output, b"one\n");
+            cleanup.remove(&container).await.unwrap();
+            engine.remove_own_image(tag, TRIAL_LABEL).await.unwrap();
+        })
+        .await;
+    }
 }

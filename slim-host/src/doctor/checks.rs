@@ -93,7 +93,7 @@ fn capabilities(facts: &Facts) -> Check {
     };
     let has = |capability: u32| effective & (1 << capability) != 0;
     let admin = has(CAP_SYS_ADMIN);
-    if !admin && !(has(CAP_BPF) && has(CAP_PERFMON)) {
+    if !(admin || has(CAP_BPF) && has(CAP_PERFMON)) {
         let found = "neither CAP_SYS_ADMIN nor both CAP_BPF and CAP_PERFMON";
         return bad(NAME, found, "Run slim as root, for instance with sudo.");
     }

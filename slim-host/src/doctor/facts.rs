@@ -285,4 +285,23 @@ mod tests {
         assert_eq!(facts.kernel.unwrap().release, rustix::system::uname().release().to_string_lossy());
         assert!(facts.capabilities.is_ok() && facts.cgroups.is_ok() && facts.temp.1.is_ok());
     }
+
+    #[tokio::test]
+    async fn a_running_container_is_a_witness() {
+        use crate::engine::trials::{TRIAL_LABEL, busybox, load, with_engine};
+        with_engine(async |engine, cleanup| {
+            let tag = "slimeng-witness:1";
+            load(engine, tag).await;
+            let container = cleanup.create(&busybox(tag, &["sleep", "600"])).await.unwrap();
+            engine.start(&container.id).await.unwrap();
+            let view = engine.container(&container.id).await.unwrap();
+            assert!(is_process_of(view.pid.unwrap(), &view.id));
+            assert!(!is_process_of(view.pid.unwrap(), &"f".repeat(64)));
+            assert!(matches!(witness(engine).await.unwrap(), Witness::Seen { .. }));
+            assert!(data_root(engine.info()).is_some());
+            cleanup.remove(&container).await.unwrap();
+            engine.remove_own_image(tag, TRIAL_LABEL).await.unwrap();
+        })
+        .await;
+    }
 }

@@ -1,7 +1,8 @@
 //! Ownership of the containers that slim creates: whatever happens, they are removed.
 //!
 //! A container is noted *before* the engine is asked to create it, under a name and a label that only this run
-//! uses, so a request that is cancelled half-way leaves nothing behind either. [`Cleanup::finish`] removes all and
+//! uses, and the request runs to its end even when nobody waits for it any more, so that cancelling half-way leaves
+//! nothing behind either. [`Cleanup::finish`] removes all and
 //! reports; callers run it on every way out (success, error, Ctrl-C). Should a panic skip it, dropping the value
 //! makes one last attempt on a thread of its own.
 //!
@@ -11,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::{Engine, EngineError, RunSpec};
@@ -28,6 +29,8 @@ pub struct Cleanup {
     run: String,
     names: Mutex<BTreeSet<String>>,
     next: AtomicU64,
+    /// Each request to create holds it for reading; having it for writing means that none is under way.
+    in_flight: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// A container that this run created and will remove.
@@ -45,7 +48,7 @@ impl Cleanup {
     pub fn new(engine: Engine) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let run = format!("{:x}-{:x}", std::process::id(), now.as_nanos());
-        Self { engine, run, names: Mutex::default(), next: AtomicU64::new(0) }
+        Self { engine, run, names: Mutex::default(), next: AtomicU64::new(0), in_flight: Arc::default() }
     }
 
     /// Creates a container and owns it. Without a name in `spec` it gets a unique one.
@@ -58,8 +61,19 @@ impl Cleanup {
         let name = spec.name.get_or_insert_with(|| format!("slim-{}-{number}", self.run)).clone();
         spec.labels.insert(RUN_LABEL.to_owned(), self.run.clone());
         self.names().insert(name.clone());
-        let id = self.engine.create_container(&spec).await?;
-        Ok(OwnedContainer { id, name })
+        // An engine goes on creating when the client hangs up, and would be done after we looked for what to remove.
+        let guard = Arc::clone(&self.in_flight).read_owned().await;
+        let engine = self.engine.clone();
+        let request = tokio::spawn(async move {
+            let created = engine.create_container(&spec).await;
+            drop(guard);
+            created
+        });
+        let created = request.await.map_err(|error| EngineError::Io {
+            operation: "create a container",
+            source: std::io::Error::other(error),
+        })?;
+        Ok(OwnedContainer { id: created?, name })
     }
 
     /// Removes one container now.
@@ -72,8 +86,10 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Removes everything that is left and returns what could not be removed.
+    /// Removes everything that is left and returns what could not be removed. Waits for containers that are being
+    /// created at the moment.
     pub async fn finish(&self) -> Vec<EngineError> {
+        let _none_in_flight = self.in_flight.write().await;
         let names: Vec<String> = self.names().iter().cloned().collect();
         let mut failures = Vec::new();
         for name in names {

@@ -173,7 +173,7 @@ impl Engine {
     }
 
     /// The bytes that the engine's store on this host has under `digest`.
-    fn stored(&self, digest: &Digest) -> Result<Option<Vec<u8>>, ConfigError> {
+    pub(super) fn stored(&self, digest: &Digest) -> Result<Option<Vec<u8>>, ConfigError> {
         let candidates = store_paths(&self.info.storage, &self.info.root_dir, digest);
         for path in candidates.iter().flat_map(|path| self.info.host_paths(path)) {
             if let Some(bytes) = read_small(&path)? {

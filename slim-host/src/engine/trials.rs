@@ -13,10 +13,10 @@ use super::*;
 /// Generous: the machine may run several engines and compilers at once.
 const DEADLINE: Duration = Duration::from_secs(120);
 const BUSYBOX: &str = "/usr/bin/busybox";
-const TRIAL_LABEL: (&str, &str) = ("slimeng", "trial");
+pub(crate) const TRIAL_LABEL: (&str, &str) = ("slimeng", "trial");
 
 /// Runs `trial` against the engine that the environment names, or says why it does not.
-async fn with_engine(trial: impl AsyncFnOnce(&Engine, &Cleanup)) {
+pub(crate) async fn with_engine(trial: impl AsyncFnOnce(&Engine, &Cleanup)) {
     let host = std::env::var("SLIM_TEST_ENGINE").ok();
     let reason = match &host {
         None => "SLIM_TEST_ENGINE names no engine",
@@ -67,7 +67,7 @@ fn archive(tag: &str) -> (Vec<u8>, Vec<u8>) {
     (archive.into_inner().unwrap(), config)
 }
 
-async fn load(engine: &Engine, tag: &str) -> (SourceImage, Vec<u8>) {
+pub(crate) async fn load(engine: &Engine, tag: &str) -> (SourceImage, Vec<u8>) {
     let (archive, config) = archive(tag);
     let id = engine.load(std::io::Cursor::new(archive)).await.unwrap();
     let image = engine.image(tag).await.unwrap();
@@ -75,7 +75,7 @@ async fn load(engine: &Engine, tag: &str) -> (SourceImage, Vec<u8>) {
     (image, config)
 }
 
-fn busybox(image: &str, words: &[&str]) -> RunSpec {
+pub(crate) fn busybox(image: &str, words: &[&str]) -> RunSpec {
     let cmd = ["/bin/busybox"].iter().chain(words).map(|word| (*word).to_owned()).collect();
     RunSpec { image: image.to_owned(), cmd, ..Default::default() }
 }
@@ -91,6 +91,8 @@ async fn images_are_resolved_verbatim_tagged_and_removed() {
         assert_eq!(image.diff_ids.len(), 1);
         assert_eq!(image.platform, format!("linux/{}", engine.info().platform().architecture));
         assert_eq!(engine.image(&image.id).await.unwrap().config_digest, image.config_digest);
+        let by_config = digest::Digest::parse(&image.config_digest).unwrap();
+        assert_eq!(engine.stored(&by_config).unwrap(), Some(config.clone()));
         // The export must tell the same as the store did.
         let mut file = tempfile::tempfile().unwrap();
         let bytes = engine.export_image(&image.id, file.try_clone().unwrap()).await.unwrap();
@@ -264,6 +266,23 @@ async fn a_dropped_cleanup_removes_what_it_owns() {
         engine.start(&container.id).await.unwrap();
         drop(cleanup);
         assert!(matches!(engine.container(&container.id).await, Err(EngineError::UnknownContainer { .. })));
+        engine.remove_own_image(tag, TRIAL_LABEL).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancelled_creation_leaves_nothing() {
+    with_engine(async |engine, cleanup| {
+        let tag = "slimeng-cancel:1";
+        load(engine, tag).await;
+        let mut spec = busybox(tag, &["true"]);
+        spec.name = Some("slimeng-cancelled".into());
+        // Polled once, so that the request is under way, and dropped.
+        assert!(tokio::time::timeout(Duration::ZERO, cleanup.create(&spec)).await.is_err());
+        assert!(cleanup.finish().await.is_empty());
+        let error = engine.container("slimeng-cancelled").await.unwrap_err();
+        assert!(matches!(error, EngineError::UnknownContainer { .. }));
         engine.remove_own_image(tag, TRIAL_LABEL).await.unwrap();
     })
     .await;
