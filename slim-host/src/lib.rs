@@ -8,7 +8,9 @@
 pub mod capture;
 pub mod cli;
 pub mod commands;
+pub mod doctor;
 pub mod engine;
+pub mod exercise;
 pub mod exit;
 pub mod image;
 pub mod keep;

@@ -1,0 +1,156 @@
+//! `slim build`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::{ExecCommand, OutputSpec, duration, image_path};
+use crate::engine::{Publish, VolumeSpec};
+use crate::path::ImagePath;
+
+const LONG_ABOUT: &str = "\
+Run an image, watch what it uses, build an image of only that.
+
+slim creates a container of IMAGE, traces it from its first instruction, and
+waits for the end of the exercise: a duration, the container's own end, a
+command on the host or inside, Ctrl-C or Enter. Then it removes the container
+and builds. What the exercise does not touch will be missing, so let it do what
+production does: all endpoints, all signals, the health check, the shutdown.
+
+With --from nothing runs: the image is built from captures that `slim trace` or
+--capture wrote before. A file is kept when any of the captures used it.";
+
+const AFTER_HELP: &str = "\
+Options go before IMAGE or right after it; from the first word of the command
+on, everything belongs to the command, as in `docker run`.
+
+Examples:
+  slim build -t web:slim -p 8080:80 --host-exec ./smoke-test.sh nginx
+  slim build --until-exit -t tool:slim tool convert --all /samples
+  slim build --exec 'nginx -s reload' --for 1m nginx
+  slim build --from mon.slim --from tue.slim -t web:slim nginx";
+
+/// Arguments of `slim build`.
+#[derive(Debug, Clone, Args)]
+#[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+pub struct BuildArgs {
+    /// Image to make small: a reference or id that the engine knows
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+
+    /// Command or arguments in place of the image's own
+    #[arg(value_name = "CMD", trailing_var_arg = true, conflicts_with = "from")]
+    pub cmd: Vec<String>,
+
+    /// Name of the slim image [default: IMAGE's name with -slim]
+    ///
+    /// The image is loaded into the engine under this name. A name that exists is not moved without --force.
+    #[arg(short, long, value_name = "NAME[:TAG]", help_heading = "Result")]
+    pub tag: Option<String>,
+
+    /// Also write docker-archive:FILE or oci:DIR (repeatable)
+    ///
+    /// Without --tag the image goes only there, not into the engine.
+    #[arg(short, long, value_name = "KIND:PATH", help_heading = "Result")]
+    pub output: Vec<OutputSpec>,
+
+    /// Keep the capture in this file
+    ///
+    /// It can be built from again with --from, added to others, and asked by `slim explain`.
+    #[arg(long, value_name = "FILE", help_heading = "Result", conflicts_with = "from")]
+    pub capture: Option<PathBuf>,
+
+    /// Plan and report, but write no image
+    #[arg(long, help_heading = "Result")]
+    pub dry_run: bool,
+
+    /// Overwrite a tag or a file that exists
+    #[arg(long, help_heading = "Result")]
+    pub force: bool,
+
+    /// Build from these captures, run nothing (repeatable)
+    ///
+    /// They must be of IMAGE (same layers). Several are united: more evidence never removes a file.
+    #[arg(long, value_name = "CAPTURE", help_heading = "Evidence")]
+    pub from: Vec<PathBuf>,
+
+    /// Build even though events were lost
+    ///
+    /// A lost event may be the only evidence of a file that is needed, so slim refuses by default (exit 5).
+    #[arg(long, help_heading = "Evidence")]
+    pub allow_incomplete: bool,
+
+    /// Keep this path and all below it (repeatable)
+    ///
+    /// For what the exercise cannot reach. The path is one of the image, absolute.
+    #[arg(long, value_name = "PATH", value_parser = image_path(), help_heading = "Evidence")]
+    pub include: Vec<ImagePath>,
+
+    /// Drop this path and all below it (repeatable)
+    ///
+    /// Wins over the trace, never over --include of the same path: that contradicts (exit 6).
+    #[arg(long, value_name = "PATH", value_parser = image_path(), help_heading = "Evidence")]
+    pub exclude: Vec<ImagePath>,
+
+    /// When the exercise is over.
+    #[command(flatten)]
+    pub until: TraceUntil,
+
+    /// Commands in the container, in this order (repeatable)
+    ///
+    /// Each runs inside without a shell, as `docker exec` does; the end of the last ends the trace, unless
+    /// --host-exec follows. What they use is kept as well. A command that needs a shell names it (sh -c '...'), and the shell is kept then.
+    #[arg(long, value_name = "CMD", help_heading = "Exercise", conflicts_with_all = ["from", "until_exit"])]
+    pub exec: Vec<ExecCommand>,
+
+    /// Options of `docker run`.
+    #[command(flatten)]
+    pub run: DockerRunArgs,
+}
+
+/// What ends the trace; the first that happens. Ctrl-C and Enter always do.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TraceUntil {
+    /// Trace for at most this long, such as 30s or 5m
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, help_heading = "Exercise",
+          conflicts_with = "from")]
+    pub duration: Option<Duration>,
+
+    /// Trace until the container ends by itself
+    #[arg(long, help_heading = "Exercise", conflicts_with_all = ["from", "host_exec"])]
+    pub until_exit: bool,
+
+    /// Shell command on the host; its end ends the trace
+    ///
+    /// Run by `sh -c` with SLIM_CONTAINER (name), SLIM_CONTAINER_ID, SLIM_IP, SLIM_PORT_80 for each published port
+    /// (80 is the container's, the value is the host's; SLIM_PORT_53_UDP for UDP) and SLIM_PORT when there is one
+    /// only. It starts right after the container (and after --exec), so it has to wait until the application answers,
+    /// for instance with `curl --retry-connrefused --retry 10`. When it fails, nothing is built.
+    #[arg(long, value_name = "CMD", help_heading = "Exercise", conflicts_with = "from")]
+    pub host_exec: Option<String>,
+}
+
+/// The options of `docker run` that slim has, with the same meaning.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "As in docker run")]
+pub struct DockerRunArgs {
+    /// Set a variable; NAME alone takes the value of here
+    #[arg(short, long, value_name = "NAME[=VALUE]", conflicts_with = "from")]
+    pub env: Vec<String>,
+    /// Publish a port: [ip:][host-port:]container-port[/udp]
+    #[arg(short, long, value_name = "PORT", conflicts_with = "from")]
+    pub publish: Vec<Publish>,
+    /// Mount: [name-or-host-path:]/container/path[:ro]
+    #[arg(short, long, value_name = "MOUNT", conflicts_with = "from")]
+    pub volume: Vec<VolumeSpec>,
+    /// Run as this user
+    #[arg(long, value_name = "USER[:GROUP]", conflicts_with = "from")]
+    pub user: Option<String>,
+    /// Run this program in place of the image's entrypoint
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "from")]
+    pub entrypoint: Option<String>,
+    /// Join this network
+    #[arg(long, value_name = "NETWORK", conflicts_with = "from")]
+    pub network: Option<String>,
+}

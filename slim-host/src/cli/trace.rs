@@ -1,0 +1,60 @@
+//! `slim trace`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::duration;
+
+const LONG_ABOUT: &str = "\
+Record what running containers use, for a later build.
+
+slim attaches from the host; the containers do not notice and go on when it
+detaches. What their processes have open or mapped at that moment counts as
+used; what they read before and closed again cannot be seen any more. To see a
+start from its first instruction, use --image and start the containers after.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  slim trace web --for 10m -o web.slim
+  slim trace --image nginx -o web.slim -- docker compose run test
+  slim trace web worker -- ./smoke-test.sh";
+
+/// Arguments of `slim trace`.
+#[derive(Debug, Clone, Args)]
+#[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+pub struct TraceArgs {
+    /// Running containers, by name or id
+    #[arg(value_name = "CONTAINER", required_unless_present = "image", conflicts_with = "image")]
+    pub containers: Vec<String>,
+
+    /// Every container of this image, also later ones (repeatable)
+    ///
+    /// Containers that run already and those that anybody starts while slim listens, whatever name they use for the
+    /// image. The later ones are seen from their first instruction.
+    #[arg(long, value_name = "IMAGE", help_heading = "What to trace")]
+    pub image: Vec<String>,
+
+    /// File of the capture [default: NAME.slim]
+    ///
+    /// A capture is of one image. When several images are traced, this is a directory, and each image has a file in
+    /// it. What exists is not overwritten: `slim build --from` takes several captures.
+    #[arg(short, long, value_name = "FILE", help_heading = "Result")]
+    pub output: Option<PathBuf>,
+
+    /// Trace for at most this long, such as 30s or 5m
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, help_heading = "Until when")]
+    pub duration: Option<Duration>,
+
+    /// Trace until all of the containers have ended
+    #[arg(long, help_heading = "Until when", conflicts_with = "command")]
+    pub until_exit: bool,
+
+    /// Command on the host, after `--`; its end ends the trace
+    ///
+    /// Run without a shell. With a single CONTAINER it has the variables of `slim build --host-exec`.
+    #[arg(last = true, value_name = "HOST COMMAND")]
+    pub command: Vec<OsString>,
+}

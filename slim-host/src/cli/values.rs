@@ -1,0 +1,173 @@
+//! Values of options that are more than a word.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+use crate::path::{ImagePath, quote};
+
+/// Where the slim image goes, other than into the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputSpec {
+    /// A file that `docker load` takes.
+    DockerArchive(PathBuf),
+    /// A directory in the OCI image layout.
+    Oci(PathBuf),
+}
+
+/// Why `--output` cannot be understood.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("write docker-archive:FILE or oci:DIR")]
+pub struct OutputSpecError;
+
+impl FromStr for OutputSpec {
+    type Err = OutputSpecError;
+
+    fn from_str(text: &str) -> Result<Self, OutputSpecError> {
+        match text.split_once(':') {
+            Some((_, "")) | None => Err(OutputSpecError),
+            Some(("docker-archive", file)) => Ok(Self::DockerArchive(file.into())),
+            Some(("oci", dir)) => Ok(Self::Oci(dir.into())),
+            Some(_) => Err(OutputSpecError),
+        }
+    }
+}
+
+/// A command of `--exec`, split into words as a shell would, with nothing expanded.
+///
+/// No shell runs it: a shell that the user did not ask for would be traced, and kept in the slim image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecCommand {
+    /// The words; never empty.
+    pub words: Vec<String>,
+}
+
+/// Why a command line cannot be split.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WordsError {
+    /// No word at all.
+    #[error("the command is empty")]
+    Empty,
+    /// A quotation mark has no partner, or a backslash is last.
+    #[error("a quotation mark in {0} is not closed")]
+    Unclosed(String),
+}
+
+impl FromStr for ExecCommand {
+    type Err = WordsError;
+
+    fn from_str(text: &str) -> Result<Self, WordsError> {
+        let words = split_words(text)?;
+        if words.is_empty() { Err(WordsError::Empty) } else { Ok(Self { words }) }
+    }
+}
+
+/// POSIX quoting: '...' keeps everything, "..." keeps all but \" \\ \$ \` and \newline, \x keeps x.
+fn split_words(text: &str) -> Result<Vec<String>, WordsError> {
+    let unclosed = || WordsError::Unclosed(quote(text.as_bytes()));
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            c if c.is_ascii_whitespace() => words.extend(word.take()),
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next().ok_or_else(unclosed)? {
+                        '\'' => break,
+                        c => word.push(c),
+                    }
+                }
+            }
+            '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next().ok_or_else(unclosed)? {
+                        '"' => break,
+                        '\\' => match chars.next().ok_or_else(unclosed)? {
+                            '\n' => {}
+                            c @ ('"' | '\\' | '$' | '`') => word.push(c),
+                            c => word.extend(['\\', c]),
+                        },
+                        c => word.push(c),
+                    }
+                }
+            }
+            '\\' => match chars.next().ok_or_else(unclosed)? {
+                '\n' => {}
+                c => word.get_or_insert_default().push(c),
+            },
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+/// An absolute path of the image, any bytes.
+pub(super) fn image_path() -> impl TypedValueParser<Value = ImagePath> {
+    OsStringValueParser::new().try_map(|path| ImagePath::new(path.as_encoded_bytes()))
+}
+
+/// `30s`, `5m`, `1h 30m`; never zero.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("a duration of nothing records nothing".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write 30s, 5m or 1h30m")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_split_like_a_shell_without_expansion() {
+        for (text, words) in [
+            ("nginx -t", &["nginx", "-t"][..]),
+            ("  a\t b\n", &["a", "b"]),
+            ("sh -c 'echo $HOME; ls *'", &["sh", "-c", "echo $HOME; ls *"]),
+            (r#"a "b \"c\" \d $x" e\ f"#, &["a", r#"b "c" \d $x"#, "e f"]),
+            ("a ''", &["a", ""]),
+            ("a'b'\"c\"d", &["abcd"]),
+            ("a \\\n b", &["a", "b"]),
+        ] {
+            assert_eq!(text.parse::<ExecCommand>().unwrap().words, words, "{text}");
+        }
+        for bad in ["'a", "\"a", "a\\", "\"a\\"] {
+            assert!(matches!(bad.parse::<ExecCommand>(), Err(WordsError::Unclosed(_))), "{bad}");
+        }
+        assert_eq!(" ".parse::<ExecCommand>(), Err(WordsError::Empty));
+    }
+
+    #[test]
+    fn outputs() {
+        assert_eq!("docker-archive:/a:b.tar".parse(), Ok(OutputSpec::DockerArchive("/a:b.tar".into())));
+        assert_eq!("oci:dir".parse(), Ok(OutputSpec::Oci("dir".into())));
+        for bad in ["", "oci", "oci:", "zip:x", "x.tar"] {
+            assert_eq!(bad.parse::<OutputSpec>(), Err(OutputSpecError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        for bad in ["", "5", "0s", "-1s", "forever"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn quoting_a_word_keeps_it(word in "[ -~é]{0,20}") {
+            let quoted = format!("x '{}'", word.replace('\'', r"'\''"));
+            proptest::prop_assert_eq!(quoted.parse::<ExecCommand>().unwrap().words, ["x".to_owned(), word]);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Births, starts and deaths of an image's containers, as they happen.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::SystemTime;
+
+use bollard::models::EventMessage;
+use bollard::query_parameters::EventsOptions;
+use futures_util::{Stream, StreamExt};
+
+use super::error::Intent;
+use super::image::names_of;
+use super::{Engine, EngineError, SourceImage};
+
+/// What happened to a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerEventKind {
+    /// It exists, and does not run yet.
+    Created,
+    /// Its first process runs (already: the engine tells afterwards).
+    Started,
+    /// Its first process has ended.
+    Died,
+}
+
+/// Something happened to a container of a watched image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerEvent {
+    /// The container's full id.
+    pub id: String,
+    /// Id of its image.
+    pub image_id: String,
+    /// What happened.
+    pub kind: ContainerEventKind,
+    /// When, in nanoseconds since the epoch by the engine's clock.
+    pub time_ns: i64,
+}
+
+impl Engine {
+    /// Watches every container of `images` from `since` on. To miss none, call this before listing those that run
+    /// already; a container may then show up twice.
+    ///
+    /// An event whose image name is a known name of a watched image is passed on at once, for speed: the time
+    /// between `Created` and the container's first instruction is short. Any other new container is inspected,
+    /// because an image may be named by a digest, a short id or a tag that has moved since. A container that is
+    /// gone when it is inspected is skipped. Nothing is filtered by the engine: its filter compares names only.
+    ///
+    /// The stream fails once, then ends, when the engine goes away; watch again with the time of the last event.
+    pub fn watch(
+        &self,
+        images: &[SourceImage],
+        since: SystemTime,
+    ) -> impl Stream<Item = Result<ContainerEvent, EngineError>> + Send + use<> {
+        let engine = self.clone();
+        let events = self.docker.events(Some(options(since)));
+        let watched = Watched::new(images);
+        // The library's stream ends quietly when the engine closes the connection; a watcher must be told.
+        let events = events.map(Some).chain(futures_util::stream::once(async { None }));
+        let matched = events.scan((engine, watched), |(engine, watched), event| {
+            let engine = engine.clone();
+            let candidate = event.map(|event| event.map(|event| watched.judge(event)));
+            let image_ids = watched.ids.clone();
+            async move { Some(settle(&engine, candidate, &image_ids).await) }
+        });
+        matched.filter_map(|event| async { event })
+    }
+}
+
+/// Which images are watched, by all the names that are known of them.
+struct Watched {
+    ids: BTreeSet<String>,
+    names: HashMap<String, String>,
+}
+
+/// A relevant event, and how sure it is that it is about a watched image.
+#[derive(Debug, PartialEq, Eq)]
+enum Judged {
+    /// Not about a container's life.
+    Irrelevant,
+    /// About a container of a watched image, by name.
+    Ours(ContainerEvent),
+    /// The name says nothing; the container itself must be asked.
+    Ask { id: String, kind: ContainerEventKind, time_ns: i64 },
+}
+
+impl Watched {
+    fn new(images: &[SourceImage]) -> Self {
+        let ids = images.iter().map(|image| image.id.clone()).collect();
+        let names = images
+            .iter()
+            .flat_map(|image| names_of(image).into_iter().map(|name| (name, image.id.clone())))
+            .collect();
+        Self { ids, names }
+    }
+
+    fn judge(&self, event: EventMessage) -> Judged {
+        let kind = match event.action.as_deref() {
+            Some("create") => ContainerEventKind::Created,
+            Some("start") => ContainerEventKind::Started,
+            Some("die") => ContainerEventKind::Died,
+            Some(_) | None => return Judged::Irrelevant,
+        };
+        let actor = event.actor.unwrap_or_default();
+        let (Some(id), time_ns) = (actor.id, event.time_nano.unwrap_or_default()) else {
+            return Judged::Irrelevant;
+        };
+        let image = actor.attributes.unwrap_or_default().remove("image").unwrap_or_default();
+        // `nginx` means `nginx:latest`.
+        let name = match super::name::split_tag(&image) {
+            (_, None) if !image.contains('@') => format!("{image}:latest"),
+            (_, Some(_) | None) => image.clone(),
+        };
+        match self.names.get(&image).or_else(|| self.names.get(&name)) {
+            Some(image_id) => Judged::Ours(ContainerEvent { id, image_id: image_id.clone(), kind, time_ns }),
+            None => Judged::Ask { id, kind, time_ns },
+        }
+    }
+}
+
+async fn settle(
+    engine: &Engine,
+    candidate: Option<Result<Judged, bollard::errors::Error>>,
+    image_ids: &BTreeSet<String>,
+) -> Option<Result<ContainerEvent, EngineError>> {
+    let intent = Intent { operation: "watch", object: "containers" };
+    match candidate {
+        None => Some(Err(intent.lacks("more events: the engine closed the stream"))),
+        Some(Err(error)) => Some(Err(intent.failed(error))),
+        Some(Ok(Judged::Irrelevant)) => None,
+        Some(Ok(Judged::Ours(event))) => Some(Ok(event)),
+        Some(Ok(Judged::Ask { id, kind, time_ns })) => match engine.container(&id).await {
+            Ok(view) if image_ids.contains(&view.image_id) => {
+                Some(Ok(ContainerEvent { id, image_id: view.image_id, kind, time_ns }))
+            }
+            Ok(_) | Err(EngineError::UnknownContainer { .. }) => None,
+            Err(error) => Some(Err(error)),
+        },
+    }
+}
+
+fn options(since: SystemTime) -> EventsOptions {
+    let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let filters = HashMap::from([
+        ("type".to_owned(), vec!["container".to_owned()]),
+        ("event".to_owned(), ["create", "start", "die"].map(str::to_owned).to_vec()),
+    ]);
+    EventsOptions {
+        since: Some(format!("{}.{:09}", since.as_secs(), since.subsec_nanos())),
+        until: None,
+        filters: Some(filters),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::ImageConfig;
+
+    fn watched() -> Watched {
+        Watched::new(&[SourceImage {
+            id: "sha256:aa".into(),
+            reference: "nginx".into(),
+            repo_tags: vec!["nginx:latest".into(), "nginx:1".into()],
+            diff_ids: vec![],
+            config: ImageConfig::parse(b"{}").unwrap(),
+            config_bytes: b"{}".to_vec(),
+            config_digest: "sha256:aa".into(),
+            platform: "linux/amd64".into(),
+            size: 0,
+            graph_driver: None,
+        }])
+    }
+
+    fn event(action: &str, image: &str) -> EventMessage {
+        let json = serde_json::json!({
+            "Type": "container", "Action": action, "timeNano": 7, "Actor": {"ID": "c1", "Attributes": {"image": image}},
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn events_are_judged_by_every_known_name() {
+        for image in ["nginx", "nginx:latest", "nginx:1", "sha256:aa", "aa"] {
+            let judged = watched().judge(event("create", image));
+            let kind = ContainerEventKind::Created;
+            let expected = ContainerEvent { id: "c1".into(), image_id: "sha256:aa".into(), kind, time_ns: 7 };
+            assert_eq!(judged, Judged::Ours(expected), "{image}");
+        }
+        for image in ["nginx:2", "nginx@sha256:aa", "other", ""] {
+            let judged = watched().judge(event("die", image));
+            assert_eq!(
+                judged,
+                Judged::Ask { id: "c1".into(), kind: ContainerEventKind::Died, time_ns: 7 },
+                "{image}"
+            );
+        }
+        assert_eq!(watched().judge(event("exec_create: sh", "nginx")), Judged::Irrelevant);
+    }
+
+    #[test]
+    fn since_is_written_with_nanoseconds() {
+        let since = SystemTime::UNIX_EPOCH + std::time::Duration::new(5, 40);
+        assert_eq!(options(since).since.as_deref(), Some("5.000000040"));
+    }
+}
