@@ -27,7 +27,7 @@ pub use layers::{LayerDirs, LayersError, StorageRoots};
 pub use limits::Limits;
 pub use overlay::Rootfs;
 pub use resolve::{LastLink, Outcome, Resolution, resolve};
-pub use source::SourceImage;
+pub use source::SourceFiles;
 pub use tree::{FileKind, FileTree, Inode, InodeId, Timestamp};
 
 /// A reader that can seek; what [`FileContents::open`] returns.

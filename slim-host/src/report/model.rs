@@ -130,7 +130,10 @@ impl From<&KeepReason> for ReasonGroup {
             KeepReason::Accessed(_) => Self::Used,
             KeepReason::SymlinkTo(_) => Self::Symlink,
             KeepReason::Parent => Self::Parent,
-            KeepReason::ElfInterpreter { .. } | KeepReason::ElfNeeded { .. } => Self::Library,
+            KeepReason::ElfInterpreter { .. }
+            | KeepReason::ElfNeeded { .. }
+            | KeepReason::LoaderConfig { .. }
+            | KeepReason::CpuVariant { .. } => Self::Library,
             KeepReason::Shebang { .. } => Self::Script,
             KeepReason::Command(_) => Self::Command,
             KeepReason::Skeleton(_) => Self::Skeleton,

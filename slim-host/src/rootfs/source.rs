@@ -10,7 +10,7 @@ use crate::path::ImagePath;
 /// Both ways in give the same tree and the same bytes; the mounted layers are read in place, the archive needs a
 /// copy of the whole image on disk.
 #[derive(Debug)]
-pub struct SourceImage {
+pub struct SourceFiles {
     tree: FileTree,
     files: Files,
 }
@@ -21,7 +21,7 @@ enum Files {
     Archive(Contents),
 }
 
-impl SourceImage {
+impl SourceFiles {
     /// The image behind a mounted view of its layers.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl SourceImage {
     }
 }
 
-impl FileContents for SourceImage {
+impl FileContents for SourceFiles {
     fn open(&self, path: &ImagePath) -> Result<Box<dyn ReadSeek + '_>, RootfsError> {
         match &self.files {
             Files::Overlay(rootfs) => rootfs.open(path),

@@ -13,7 +13,7 @@ use rustix::{
 
 pub(super) mod fixture;
 
-use super::{FileContents, FileKind, LayerDirs, Limits, Rootfs, SourceImage};
+use super::{FileContents, FileKind, LayerDirs, Limits, Rootfs, SourceFiles};
 use fixture::{Item, export, item, layer_dir, layer_tar};
 
 /// Runs `test` with an empty tmpfs that only its thread sees and that goes when it ends, whatever is in it.
@@ -128,27 +128,27 @@ fn the_overlay_and_the_archive_are_the_same_image() {
                 .enumerate()
                 .map(|(n, items)| layer_dir(&dir.join(format!("{count}-{n}")), items));
             let rootfs = Rootfs::mount(&LayerDirs::trusted(dirs.collect())).unwrap();
-            let overlay = SourceImage::from_overlay(rootfs, &Limits::default()).unwrap();
+            let overlay = SourceFiles::from_overlay(rootfs, &Limits::default()).unwrap();
 
             let tars: Vec<Vec<u8>> = layers.iter().map(|items| layer_tar(items)).collect();
             for style in fixture::STYLES {
                 let (spool, diff_ids) = export(&tars, style);
                 let diff_ids: Vec<&str> = diff_ids.iter().map(String::as_str).collect();
-                let archive = SourceImage::from_archive(spool, &diff_ids, &Limits::default()).unwrap();
+                let archive = SourceFiles::from_archive(spool, &diff_ids, &Limits::default()).unwrap();
                 assert_same(&overlay, &archive, &format!("{count} layers, {style:?}"));
             }
         }
     });
 }
 
-fn assert_same(overlay: &SourceImage, archive: &SourceImage, case: &str) {
-    let lines = |image: &SourceImage| -> Vec<String> {
+fn assert_same(overlay: &SourceFiles, archive: &SourceFiles, case: &str) {
+    let lines = |image: &SourceFiles| -> Vec<String> {
         image.tree().iter().map(|(path, _, inode)| format!("{path} {inode:?}")).collect()
     };
     assert_eq!(lines(overlay), lines(archive), "{case}");
     assert_eq!(overlay.tree(), archive.tree(), "{case}: hard links");
     for (path, _, inode) in overlay.tree().iter() {
-        let content = |image: &SourceImage| {
+        let content = |image: &SourceFiles| {
             let mut bytes = Vec::new();
             image.open(path).map(|mut reader| reader.read_to_end(&mut bytes).unwrap()).ok().map(|_| bytes)
         };
@@ -162,7 +162,7 @@ fn archive_readers_seek_on_their_own() {
     let tar = layer_tar(&[item("a").file(b"0123456789"), item("b").file(b"other")]);
     for style in fixture::STYLES {
         let (spool, diff_ids) = export(std::slice::from_ref(&tar), style);
-        let image = SourceImage::from_archive(spool, &[&diff_ids[0]], &Limits::default()).unwrap();
+        let image = SourceFiles::from_archive(spool, &[&diff_ids[0]], &Limits::default()).unwrap();
         let path = |name| crate::path::ImagePath::new(name).unwrap();
         let (mut a, mut b) = (image.open(&path("/a")).unwrap(), image.open(&path("/b")).unwrap());
         let mut two = [0; 2];

@@ -1,6 +1,6 @@
 use super::*;
 use crate::rootfs::{
-    SourceImage,
+    SourceFiles,
     tests::{
         fixture::{Item, STYLES, Style, config, export, gzip, item, layer_tar, members, sha256},
         spooled,
@@ -15,10 +15,10 @@ fn load(
     members: &[(String, Vec<u8>)],
     diff_ids: &[String],
     limits: &Limits,
-) -> Result<SourceImage, ArchiveError> {
+) -> Result<SourceFiles, ArchiveError> {
     let items: Vec<Item> = members.iter().map(|(name, content)| item(name).file(content)).collect();
     let diff_ids: Vec<&str> = diff_ids.iter().map(String::as_str).collect();
-    SourceImage::from_archive(spooled(&layer_tar(&items)), &diff_ids, limits)
+    SourceFiles::from_archive(spooled(&layer_tar(&items)), &diff_ids, limits)
 }
 
 fn refused(members: &[(String, Vec<u8>)], diff_ids: &[String]) -> ArchiveError {
@@ -98,7 +98,7 @@ fn a_repeated_layer_may_be_a_symlink() {
         item("manifest.json").file(&serde_json::to_vec(&manifest).unwrap()),
     ]);
     let diff_ids: Vec<&str> = diff_ids.iter().map(String::as_str).collect();
-    let image = SourceImage::from_archive(spooled(&tar), &diff_ids, &Limits::default()).unwrap();
+    let image = SourceFiles::from_archive(spooled(&tar), &diff_ids, &Limits::default()).unwrap();
     assert_eq!(image.tree().len(), 2);
 }
 
@@ -148,7 +148,7 @@ fn hostile_exports_are_refused() {
         let error = refused(&members, &diff_ids).to_string();
         assert!(error.contains(message), "{case}: {error}");
     }
-    let error = SourceImage::from_archive(spooled(b"not a tar"), &[], &Limits::default()).unwrap_err();
+    let error = SourceFiles::from_archive(spooled(b"not a tar"), &[], &Limits::default()).unwrap_err();
     assert!(matches!(error, ArchiveError::Malformed { .. }), "{error}");
 }
 
@@ -157,7 +157,7 @@ fn compression_bombs_end_at_the_limit() {
     let bomb = [layer_tar(&[item("zeros").file(&vec![0; 4 << 20])])];
     let (spool, diff_ids) = export(&bomb, Style::OciGzip);
     let limits = Limits { unpacked_bytes: 1 << 20, ..Limits::default() };
-    let error = SourceImage::from_archive(spool, &[&diff_ids[0]], &limits).unwrap_err();
+    let error = SourceFiles::from_archive(spool, &[&diff_ids[0]], &limits).unwrap_err();
     assert!(
         matches!(&error, ArchiveError::Limit(RootfsError::Limit { what: "bytes of unpacked layers", .. })),
         "{error}"
