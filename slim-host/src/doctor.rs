@@ -14,9 +14,9 @@ pub use checks::checks;
 pub use facts::{CgroupMounts, FactError, Facts, Kernel, Probe, ProbeError, Witness};
 
 /// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Ord, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum Health {
     /// As it should be.
     Good,
     /// slim works, but something of it does not, or it could not be looked at.
@@ -31,7 +31,7 @@ pub struct Check {
     /// What was looked at; stable, scripts may depend on it.
     pub name: &'static str,
     /// How it is.
-    pub status: Status,
+    pub status: Health,
     /// What was found, one line; foreign text in it is quoted.
     pub found: String,
     /// What to do, a sentence; `None` when there is nothing to do.
@@ -41,5 +41,5 @@ pub struct Check {
 /// Whether slim works here: nothing is bad.
 #[must_use]
 pub fn is_usable(checks: &[Check]) -> bool {
-    checks.iter().all(|check| check.status != Status::Bad)
+    checks.iter().all(|check| check.status != Health::Bad)
 }

@@ -13,7 +13,7 @@ mod removed;
 pub mod terminal;
 
 pub use model::{
-    BuildFacts, BuildReport, CaptureSummary, Check, DoctorReport, ImageName, OutputKind, Phase, TraceReport,
-    Verdict, WrittenOutput,
+    BuildFacts, BuildReport, CaptureSummary, DoctorReport, ImageName, OutputKind, Phase, TraceReport,
+    WrittenOutput,
 };
 pub use removed::{Extent, RemovedDirectory};

@@ -24,6 +24,7 @@ mod digest;
 mod read;
 mod writer;
 
+pub use digest::digest;
 pub use read::read;
 pub use writer::{CaptureWriter, Existing, write};
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{ExecCommand, OutputSpec, duration, image_path};
+use super::values::{ExecCommand, duration};
 use crate::engine::{Publish, VolumeSpec};
-use crate::path::ImagePath;
+use crate::image;
 
 const LONG_ABOUT: &str = "\
 Run an image, watch what it uses, build an image of only that.
@@ -53,7 +53,7 @@ pub struct BuildArgs {
     ///
     /// Without --tag the image goes only there, not into the engine.
     #[arg(short, long, value_name = "KIND:PATH", help_heading = "Result")]
-    pub output: Vec<OutputSpec>,
+    pub output: Vec<image::Output>,
 
     /// Keep the capture in this file
     ///
@@ -81,17 +81,18 @@ pub struct BuildArgs {
     #[arg(long, help_heading = "Evidence")]
     pub allow_incomplete: bool,
 
-    /// Keep this path and all below it (repeatable)
+    /// Keep what this pattern matches (repeatable)
     ///
-    /// For what the exercise cannot reach. The path is one of the image, absolute.
-    #[arg(long, value_name = "PATH", value_parser = image_path(), help_heading = "Evidence")]
-    pub include: Vec<ImagePath>,
+    /// For what the exercise cannot reach. The pattern is an absolute path of the image, in which * and ? match within a
+    /// name, ** any directories, and [] and {} as in a shell; a directory that matches stays with all below it.
+    #[arg(long, value_name = "GLOB", help_heading = "Evidence")]
+    pub include: Vec<String>,
 
-    /// Drop this path and all below it (repeatable)
+    /// Drop what this pattern matches (repeatable)
     ///
     /// Wins over the trace, never over --include of the same path: that contradicts (exit 6).
-    #[arg(long, value_name = "PATH", value_parser = image_path(), help_heading = "Evidence")]
-    pub exclude: Vec<ImagePath>,
+    #[arg(long, value_name = "GLOB", help_heading = "Evidence")]
+    pub exclude: Vec<String>,
 
     /// When the exercise is over.
     #[command(flatten)]

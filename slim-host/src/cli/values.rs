@@ -1,39 +1,9 @@
 //! Values of options that are more than a word.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
-
-use crate::path::{ImagePath, quote};
-
-/// Where the slim image goes, other than into the engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutputSpec {
-    /// A file that `docker load` takes.
-    DockerArchive(PathBuf),
-    /// A directory in the OCI image layout.
-    Oci(PathBuf),
-}
-
-/// Why `--output` cannot be understood.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("write docker-archive:FILE or oci:DIR")]
-pub struct OutputSpecError;
-
-impl FromStr for OutputSpec {
-    type Err = OutputSpecError;
-
-    fn from_str(text: &str) -> Result<Self, OutputSpecError> {
-        match text.split_once(':') {
-            Some((_, "")) | None => Err(OutputSpecError),
-            Some(("docker-archive", file)) => Ok(Self::DockerArchive(file.into())),
-            Some(("oci", dir)) => Ok(Self::Oci(dir.into())),
-            Some(_) => Err(OutputSpecError),
-        }
-    }
-}
+use crate::path::quote;
 
 /// A command of `--exec`, split into words as a shell would, with nothing expanded.
 ///
@@ -108,11 +78,6 @@ fn split_words(text: &str) -> Result<Vec<String>, WordsError> {
     Ok(words)
 }
 
-/// An absolute path of the image, any bytes.
-pub(super) fn image_path() -> impl TypedValueParser<Value = ImagePath> {
-    OsStringValueParser::new().try_map(|path| ImagePath::new(path.as_encoded_bytes()))
-}
-
 /// `30s`, `5m`, `1h 30m`; never zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
@@ -143,15 +108,6 @@ mod tests {
             assert!(matches!(bad.parse::<ExecCommand>(), Err(WordsError::Unclosed(_))), "{bad}");
         }
         assert_eq!(" ".parse::<ExecCommand>(), Err(WordsError::Empty));
-    }
-
-    #[test]
-    fn outputs() {
-        assert_eq!("docker-archive:/a:b.tar".parse(), Ok(OutputSpec::DockerArchive("/a:b.tar".into())));
-        assert_eq!("oci:dir".parse(), Ok(OutputSpec::Oci("dir".into())));
-        for bad in ["", "oci", "oci:", "zip:x", "x.tar"] {
-            assert_eq!(bad.parse::<OutputSpec>(), Err(OutputSpecError), "{bad}");
-        }
     }
 
     #[test]

@@ -1,14 +1,28 @@
-//! `slim doctor`: collects the facts and judges them. Rendering is `report`'s.
+//! `slim doctor`: collects the facts, judges and shows them.
 
-use crate::doctor::{self, Facts, ProbeError};
+use super::{CommandError, Context};
+use crate::{
+    doctor::{self, Facts, ProbeError},
+    report::{DoctorReport, terminal},
+    tracer::{Options, Tracer},
+};
 
-pub use crate::doctor::{Check, Status};
+/// Runs the command.
+///
+/// # Errors
+/// [`CommandError::Unfit`] when something that slim cannot do without is missing.
+pub(super) async fn execute(context: &Context) -> Result<(), CommandError> {
+    let facts = Facts::collect(context.host.as_deref(), probe).await;
+    let report = DoctorReport { checks: doctor::checks(&facts) };
+    let usable = doctor::is_usable(&report.checks);
+    context.present("doctor", &report, terminal::doctor)?;
+    if usable { Ok(()) } else { Err(CommandError::Unfit) }
+}
 
-/// Examines this machine and the engine of `host`; `tracer_probe` loads and attaches a small BPF program and says in
-/// a few words what works.
-pub async fn examine(
-    host: Option<&str>,
-    tracer_probe: impl FnOnce() -> Result<String, ProbeError>,
-) -> Vec<Check> {
-    doctor::checks(&Facts::collect(host, tracer_probe).await)
+/// Loads and attaches the real programs with nothing in scope: no smaller probe would prove as much.
+fn probe() -> Result<String, ProbeError> {
+    let began = std::time::Instant::now();
+    let tracer = Tracer::start(&Options::default())?;
+    drop(tracer);
+    Ok(format!("all programs load and attach ({} ms)", began.elapsed().as_millis()))
 }

@@ -1,7 +1,7 @@
 //! Judging the facts. Every verdict names what was found and, unless all is well, what to do.
 
 use super::facts::{CgroupMounts, Facts, Kernel, Probe, Witness};
-use super::{Check, Status};
+use super::{Check, Health};
 use crate::engine::{EngineInfo, Storage};
 use crate::path::quote;
 
@@ -37,15 +37,15 @@ pub fn checks(facts: &Facts) -> Vec<Check> {
 }
 
 fn good(name: &'static str, found: impl Into<String>) -> Check {
-    Check { name, status: Status::Good, found: found.into(), remedy: None }
+    Check { name, status: Health::Good, found: found.into(), remedy: None }
 }
 
 fn limited(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Check {
-    Check { name, status: Status::Limited, found: found.into(), remedy: Some(remedy.into()) }
+    Check { name, status: Health::Limited, found: found.into(), remedy: Some(remedy.into()) }
 }
 
 fn bad(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Check {
-    Check { name, status: Status::Bad, found: found.into(), remedy: Some(remedy.into()) }
+    Check { name, status: Health::Bad, found: found.into(), remedy: Some(remedy.into()) }
 }
 
 /// An error with its causes on one line.

@@ -116,6 +116,11 @@ impl Page {
         self.0.push(line);
     }
 
+    /// Adds the lines of `other`.
+    pub fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Adds an empty line at the end.
     pub fn gap(&mut self) {
         self.0.push(Line::default());

@@ -21,7 +21,7 @@ use crate::{
 mod doctor;
 mod trace;
 
-pub use doctor::{Check, DoctorReport, Verdict};
+pub use doctor::DoctorReport;
 pub use trace::TraceReport;
 
 /// What `slim build` did.

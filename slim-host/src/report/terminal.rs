@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::model::{
-    BuildReport, CaptureSummary, Check, DoctorReport, ImageSummary, KeptGroup, ReasonGroup, TraceReport,
-    Verdict,
+    BuildReport, CaptureSummary, DoctorReport, ImageSummary, KeptGroup, ReasonGroup, TraceReport,
 };
 use super::removed::{Extent, RemovedDirectory};
+use crate::doctor::{Check, Health};
 use crate::{
     capture::Status,
     output::{
@@ -71,8 +71,8 @@ pub fn trace(report: &TraceReport) -> Page {
 pub fn doctor(report: &DoctorReport) -> Page {
     let width = report.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
     let mut page = Page::default();
-    for Check { name, verdict, found, remedy } in &report.checks {
-        let line = verdict_span(*verdict).then(Tone::Plain, format!("  {name:width$}  {found}"));
+    for Check { name, status, found, remedy } in &report.checks {
+        let line = status_span(*status).then(Tone::Plain, format!("  {name:width$}  {found}"));
         page.push(line);
         if let Some(remedy) = remedy {
             let indent = 4 + 2 + width + 2;
@@ -80,20 +80,20 @@ pub fn doctor(report: &DoctorReport) -> Page {
         }
     }
     page.gap();
-    let [warn, bad] = [Verdict::Warn, Verdict::Bad].map(|verdict| report.count(verdict));
-    page.push(match report.verdict() {
-        Verdict::Good => Line::toned(Tone::Good, "everything that slim needs is here"),
-        Verdict::Warn => Line::toned(Tone::Warn, format!("slim works here, with {warn} limits named above")),
-        Verdict::Bad => Line::toned(Tone::Bad, format!("slim cannot work here: {bad} bad, {warn} limited")),
+    let [warn, bad] = [Health::Limited, Health::Bad].map(|status| report.count(status));
+    page.push(match report.status() {
+        Health::Good => Line::toned(Tone::Good, "everything that slim needs is here"),
+        Health::Limited => Line::toned(Tone::Warn, format!("slim works here, with {warn} limits named above")),
+        Health::Bad => Line::toned(Tone::Bad, format!("slim cannot work here: {bad} bad, {warn} limited")),
     });
     page
 }
 
-fn verdict_span(verdict: Verdict) -> Line {
-    match verdict {
-        Verdict::Good => Line::toned(Tone::Good, "good"),
-        Verdict::Warn => Line::toned(Tone::Warn, "warn"),
-        Verdict::Bad => Line::toned(Tone::Bad, "bad "),
+fn status_span(status: Health) -> Line {
+    match status {
+        Health::Good => Line::toned(Tone::Good, "good"),
+        Health::Limited => Line::toned(Tone::Warn, "warn"),
+        Health::Bad => Line::toned(Tone::Bad, "bad "),
     }
 }
 

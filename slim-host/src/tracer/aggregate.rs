@@ -147,6 +147,12 @@ impl Aggregate {
         changed
     }
 
+    /// Every access of `target`.
+    pub fn accesses(&self, target: Target) -> impl Iterator<Item = (AccessKey, AccessRecord)> {
+        let own = self.entries.iter().filter(move |entry| entry.target == target);
+        own.map(|entry| (AccessKey::clone(&entry.key), entry.record.clone()))
+    }
+
     /// How many different accesses there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -5,7 +5,17 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::capture::{AccessKey, AccessRecord, Header, Outcome};
+use crate::capture::{AccessKey, AccessRecord, Capture, Header, Outcome};
+
+/// The digest of `capture`, `sha256:` and 64 hexadecimal digits: equal for equal captures, wherever they are stored.
+#[must_use]
+pub fn digest(capture: &Capture) -> String {
+    let mut digest = ContentDigest::new(&capture.header);
+    for (key, record) in &capture.accesses {
+        digest.access(key, record);
+    }
+    digest.finish().iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+}
 
 /// Hashes a capture field by field; every variable-length field is preceded by its length, so no two captures
 /// share an encoding.

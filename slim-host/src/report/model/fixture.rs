@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::doctor::{Check, Health};
 use crate::{
     capture::{self, AccessKind},
     path::ImagePath,
@@ -81,19 +82,19 @@ pub(crate) fn trace() -> TraceReport {
     report
 }
 
-/// A doctor's report with every verdict.
+/// A doctor's report with every status.
 pub(crate) fn doctor() -> DoctorReport {
-    let check = |name: &str, verdict, found: &str, remedy: Option<&str>| Check {
-        name: name.into(),
-        verdict,
+    let check = |name, status, found: &str, remedy: Option<&str>| Check {
+        name,
+        status,
         found: found.into(),
         remedy: remedy.map(Into::into),
     };
     DoctorReport {
         checks: vec![
-            check("kernel", Verdict::Good, "6.12.0", None),
-            check("storage", Verdict::Warn, "vfs", Some("use overlay2: layers are exported, which is slow")),
-            check("btf", Verdict::Bad, "no /sys/kernel/btf/vmlinux", Some("boot a kernel with BTF")),
+            check("kernel", Health::Good, "6.12.0", None),
+            check("storage", Health::Limited, "vfs", Some("use overlay2: layers are exported, which is slow")),
+            check("btf", Health::Bad, "no /sys/kernel/btf/vmlinux", Some("boot a kernel with BTF")),
         ],
     }
 }

@@ -1,4 +1,5 @@
 use super::{fixture, *};
+use crate::doctor::Health;
 
 #[test]
 fn files_count_by_name_and_bytes_by_content() {
@@ -40,10 +41,10 @@ fn a_capture_is_counted_by_path_and_by_event() {
 }
 
 #[test]
-fn the_worst_check_is_the_verdict() {
+fn the_worst_check_decides() {
     let mut report = fixture::doctor();
-    assert_eq!(report.verdict(), Verdict::Bad);
+    assert_eq!(report.status(), Health::Bad);
     report.checks.pop();
-    assert_eq!(report.verdict(), Verdict::Warn);
-    assert_eq!(DoctorReport::default().verdict(), Verdict::Good);
+    assert_eq!(report.status(), Health::Limited);
+    assert_eq!(DoctorReport::default().status(), Health::Good);
 }

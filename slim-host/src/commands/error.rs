@@ -1,0 +1,153 @@
+//! What a command can fail with, and the exit code of each failure: one exhaustive match.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::{
+    capture::{CaptureError, MergeError},
+    engine::{EngineError, SpecError},
+    exercise::ExerciseError,
+    exit::Exit,
+    image::{ImageError, ImageNameError},
+    keep::{KeepError, RulesError},
+    output::OutputError,
+    path::{PathError, quote},
+    rootfs::{ArchiveError, RootfsError},
+    tracer::TracerError,
+};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The container engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A `docker run` option.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The exercise.
+    #[error(transparent)]
+    Exercise(#[from] ExerciseError),
+    /// The kernel side.
+    #[error(transparent)]
+    Tracer(#[from] TracerError),
+    /// A capture file.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// Captures that do not fit together.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// A capture that does not fit the image.
+    #[error("capture {} is of another image ({captured}), not of {image}: name the image that was traced", quote(file.as_os_str().as_encoded_bytes()))]
+    OtherImage {
+        /// The capture file.
+        file: PathBuf,
+        /// What it was taken of (quoted).
+        captured: String,
+        /// What is to be built (quoted).
+        image: String,
+    },
+    /// Evidence is missing.
+    #[error("the capture is incomplete ({why}), so the slim image could lack files that are needed; trace again, or build with --allow-incomplete")]
+    Incomplete {
+        /// What happened to it.
+        why: String,
+    },
+    /// The files of the image.
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    /// The engine's export.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The plan.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// The rules.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// The slim image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A name for the slim image.
+    #[error(transparent)]
+    ImageName(#[from] ImageNameError),
+    /// The image has no name of which to make another.
+    #[error("{0} has no name of its own: give the slim image one with --tag")]
+    NoName(String),
+    /// The result cannot be printed.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A path on the command line.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// What `slim explain` is asked about is neither a capture nor a slim image.
+    #[error("image {0} was not built by slim: ask about a capture, or about the result of `slim build`")]
+    NotSlim(String),
+    /// The capture of a slim image was made elsewhere.
+    #[error("the capture from which image {0} was built is not on this machine: ask about the capture file")]
+    NoCapture(String),
+    /// The container that is to be traced does not run.
+    #[error("container {0} is not running: start it, or use --image to trace it from its start")]
+    NotRunning(String),
+    /// The engine's processes are not ours to see.
+    #[error("process {pid} of container {container} is not on this kernel: slim has to run where the containers run")]
+    OtherKernel {
+        /// The container (quoted).
+        container: String,
+        /// Its first process, as the engine numbers it.
+        pid: u32,
+    },
+    /// The doctor found something bad.
+    #[error("this machine lacks something that slim needs")]
+    Unfit,
+    /// Not root.
+    #[error("tracing takes root: run slim with sudo")]
+    NotRoot,
+    /// A file of ours.
+    #[error("cannot {operation} {path}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what (quoted).
+        path: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A thread of ours ended early: a defect.
+    #[error("slim itself failed while it {0}; this is a defect, please report it")]
+    Defect(&'static str),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl CommandError {
+    /// The exit code that scripts see.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Engine(EngineError::NotLocal { .. } | EngineError::BadName { .. })
+            | Self::Spec(_)
+            | Self::ImageName(_)
+            | Self::NoName(_)
+            | Self::Path(_)
+            | Self::NotSlim(_)
+            | Self::NoCapture(_)
+            | Self::OtherImage { .. }
+            | Self::Merge(_)
+            | Self::Rules(RulesError::NotAbsolute { .. } | RulesError::Pattern { .. } | RulesError::TooLarge { .. }) => {
+                Exit::Usage
+            }
+            Self::Engine(EngineError::TagExists { .. }) | Self::Image(_) | Self::Rootfs(_) | Self::Archive(_) => {
+                Exit::Build
+            }
+            Self::Engine(_) | Self::Exercise(_) | Self::NotRunning(_) => Exit::Engine,
+            Self::Tracer(_) | Self::OtherKernel { .. } | Self::Unfit | Self::NotRoot => Exit::Unsupported,
+            Self::Incomplete { .. } => Exit::CaptureIncomplete,
+            Self::Rules(RulesError::Contradiction { .. }) | Self::Keep(KeepError::Rules(_)) => Exit::Rules,
+            Self::Keep(KeepError::Content { .. }) => Exit::Build,
+            Self::Capture(_) | Self::Output(_) | Self::Io { .. } | Self::Defect(_) => Exit::Internal,
+            Self::Interrupted => Exit::Interrupted,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `slim explain`: why a path stays, or why it does not.
+
+use std::{os::unix::ffi::OsStrExt as _, path::Path};
+
+use super::{CommandError, Context, build, source, state};
+use crate::{
+    capture::{self, Capture},
+    cli::ExplainArgs,
+    engine::{Engine, EngineError},
+    image::LABEL_PREFIX,
+    keep::{Rules, explain},
+    output::Page,
+    path::{RequestedPath, quote},
+};
+
+/// Runs the command.
+///
+/// # Errors
+/// When the subject is no capture, its image is not in the engine, or the path is not absolute.
+pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(), CommandError> {
+    let path = RequestedPath::new(args.path.as_bytes())?;
+    let engine = Engine::connect(context.host.as_deref()).await?;
+    let capture = subject(&engine, args).await?;
+    let identity = &capture.header.image;
+    let image = match engine.image(&identity.id).await {
+        // The id differs between image stores; the name may lead to the same layers.
+        Err(EngineError::UnknownImage { .. }) => engine.image(&identity.reference).await?,
+        found => found?,
+    };
+    if image.diff_ids != identity.diff_ids {
+        return Err(CommandError::OtherImage {
+            file: args.subject.clone().into(),
+            captured: quote(identity.reference.as_bytes()),
+            image: quote(image.id.as_bytes()),
+        });
+    }
+    let files = source::open(&engine, &image, None, &context.output).await?;
+    let keep = build::plan(&files, &image, &capture, &Rules::default())?;
+    let explanation = explain(&keep, files.tree(), &capture.accesses, &path);
+    context.present("explain", &explanation, |explanation| Page::of_text(explanation))
+}
+
+/// The capture that is asked about: a file, or the one that a slim image was built from.
+async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<Capture, CommandError> {
+    let file = Path::new(&args.subject);
+    if file.is_file() {
+        return Ok(capture::read(file)?);
+    }
+    let name = args.subject.to_string_lossy();
+    let image = engine.image(&name).await?;
+    let label = format!("{LABEL_PREFIX}capture.digest");
+    let labels = image.config.json().pointer("/config/Labels");
+    let digest = labels.and_then(|labels| labels.get(&label)).and_then(|digest| digest.as_str());
+    let Some(digest) = digest else { return Err(CommandError::NotSlim(quote(name.as_bytes()))) };
+    state::find(digest)?.ok_or_else(|| CommandError::NoCapture(quote(name.as_bytes())))
+}

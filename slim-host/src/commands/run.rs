@@ -1,0 +1,229 @@
+//! Running an image under trace: container, exercise, end.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use super::{CommandError, recorder::Recorder, session::Session, signals::Signals};
+use crate::{
+    capture::{Capture, CaptureWriter, Existing},
+    cli::BuildArgs,
+    engine::{Cleanup, Engine, OwnedContainer, RunSpec, SourceImage, environment},
+    exercise::{self, HostCommand, Target},
+    output::{Live, Output},
+};
+
+/// How long the container has after its stop signal, as `docker stop` has it.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// The one thing that is traced.
+const TARGET: u32 = 0;
+
+/// What a run gave.
+pub(super) struct Observed {
+    /// What was accessed.
+    pub capture: Capture,
+    /// `/proc/PID/mountinfo` of the container, if it ran long enough to be asked.
+    pub mountinfo: Option<Vec<u8>>,
+    /// How long the container ran.
+    pub took: Duration,
+    /// What people should know.
+    pub warnings: Vec<String>,
+}
+
+/// Why the trace ended.
+enum End {
+    /// The exercise is over.
+    Done,
+    /// The time is over.
+    Time,
+    /// Ctrl-C or Enter.
+    Asked,
+    /// The container ended by itself, with this exit code.
+    Exited(i64),
+}
+
+/// Runs `image` as `args` say, until the exercise is over. The container is removed by `cleanup`, whatever happens.
+///
+/// # Errors
+/// When the container cannot run, the exercise fails, or this machine cannot trace.
+pub(super) async fn observe(
+    engine: &Engine,
+    image: &SourceImage,
+    args: &BuildArgs,
+    cleanup: &Cleanup,
+    signals: &Signals,
+    output: &Output,
+) -> Result<Observed, CommandError> {
+    let (session, container) =
+        tokio::join!(Session::start(engine.info()), async { Ok(cleanup.create(&spec(image, args)?).await?) });
+    let (mut session, container): (_, Result<OwnedContainer, CommandError>) = (session?, container);
+    let container = container?;
+    let header = session.header(image.identity(), engine.info())?;
+    if let Some(file) = &args.capture {
+        let existing = if args.force { Existing::Replace } else { Existing::Refuse };
+        session.record(TARGET, Recorder::new(CaptureWriter::create(file, &header, existing)?));
+    }
+    session.announce(&container.id, TARGET)?;
+    let began = std::time::Instant::now();
+    engine.start(&container.id).await?;
+
+    let view = engine.container(&container.id).await?;
+    let mountinfo = view.pid.and_then(|pid| std::fs::read(format!("/proc/{pid}/mountinfo")).ok());
+    let live = output.live(format!("tracing {}: {}", view.name, until(args)));
+    let target = Target::from(&view);
+    let end = {
+        let end = pin!(end_of_trace(engine, &container, &target, args, signals, output));
+        beside(&mut session, &live, end).await?
+    };
+    signals.trace_is_over();
+    let end = end?;
+    let mut warnings = Vec::new();
+    if let End::Exited(code) = end
+        && code != 0
+    {
+        warnings.push(format!("the container ended with exit code {code}: was that the exercise?"));
+    }
+    shut_down(engine, &container, &mut session, &live).await?;
+    live.finish(match end {
+        End::Done => "the exercise is over".to_owned(),
+        End::Time => "the time is over".to_owned(),
+        End::Asked => "ended as you asked".to_owned(),
+        End::Exited(code) => format!("the container ended with exit code {code}"),
+    });
+    let took = began.elapsed();
+    let capture = session.finish(vec![(TARGET, header)])?.pop().ok_or(CommandError::Defect("closed the trace"))?;
+    Ok(Observed { capture, mountinfo, took, warnings })
+}
+
+/// Lets the trace go on beside `work` until that ends.
+async fn beside<T>(session: &mut Session, live: &Live, mut work: impl Future<Output = T> + Unpin) -> Result<T, CommandError> {
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            ticked = session.tick(live) => ticked?,
+        }
+    }
+}
+
+/// Takes in what the container holds, and traces how it stops: what it reads then is needed as well.
+async fn shut_down(
+    engine: &Engine,
+    container: &OwnedContainer,
+    session: &mut Session,
+    live: &Live,
+) -> Result<(), CommandError> {
+    let view = engine.container(&container.id).await?;
+    if view.pid.is_none() {
+        return Ok(());
+    }
+    if let Err(error) = session.snapshot(&view, TARGET) {
+        // It may end at any moment; what it held was traced when it was opened.
+        log::info!("no snapshot at the end: {error}");
+    }
+    let stop = pin!(engine.stop(&container.id, STOP_GRACE));
+    Ok(beside(session, live, stop).await??)
+}
+
+/// Waits for the first end of the trace.
+async fn end_of_trace(
+    engine: &Engine,
+    container: &OwnedContainer,
+    target: &Target,
+    args: &BuildArgs,
+    signals: &Signals,
+    output: &Output,
+) -> Result<End, CommandError> {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut exercise = pin!(exercise(engine, container, target, args, stopped, output));
+    let has_exercise = args.until.host_exec.is_some() || !args.exec.is_empty();
+    let end = tokio::select! {
+        done = &mut exercise, if has_exercise => return done.map(|()| End::Done),
+        // A command on the host may well outlive the container that it talks to.
+        code = engine.wait(&container.id), if !has_exercise => return Ok(End::Exited(code?)),
+        () = elapsed(args.until.duration) => End::Time,
+        () = signals.end_of_trace() => End::Asked,
+        () = enter(), if !has_exercise => End::Asked,
+    };
+    if has_exercise {
+        // Ends the command on the host and all that it started.
+        drop(stop);
+        exercise.await?;
+    }
+    Ok(end)
+}
+
+/// Commands in the container, then the command on the host.
+async fn exercise(
+    engine: &Engine,
+    container: &OwnedContainer,
+    target: &Target,
+    args: &BuildArgs,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+    output: &Output,
+) -> Result<(), CommandError> {
+    let commands: Vec<_> = args.exec.iter().map(|command| command.words.clone()).collect();
+    let mut stopped = pin!(async { drop(stopped.await) });
+    tokio::select! {
+        ran = exercise::run_in_container(engine, &container.id, &commands, |chunk| {
+            for line in chunk.bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+                output.note(crate::path::quote(line));
+            }
+        }) => ran?,
+        () = &mut stopped => return Ok(()),
+    }
+    if let Some(line) = &args.until.host_exec {
+        let command = HostCommand::Shell(line.clone());
+        exercise::run_on_host(&command, Some(target), stopped).await?.success(&command)?;
+    }
+    Ok(())
+}
+
+/// Ends after `duration`; never without one.
+pub(super) async fn elapsed(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends when a line is entered on a terminal.
+pub(super) async fn enter() {
+    use std::io::IsTerminal as _;
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    if !std::io::stdin().is_terminal() {
+        return std::future::pending().await;
+    }
+    let mut line = String::new();
+    match BufReader::new(tokio::io::stdin()).read_line(&mut line).await {
+        // A terminal that was closed ends nothing.
+        Ok(0) | Err(_) => std::future::pending().await,
+        Ok(_) => {}
+    }
+}
+
+/// What ends the trace, in words.
+fn until(args: &BuildArgs) -> String {
+    let mut ends = Vec::new();
+    match (&args.until.host_exec, args.exec.as_slice()) {
+        (Some(_), _) => ends.push("the host command ends".to_owned()),
+        (None, [_, ..]) => ends.push("the commands in it end".to_owned()),
+        (None, []) => ends.push("it ends by itself".to_owned()),
+    }
+    ends.extend(args.until.duration.map(|duration| format!("after {}", humantime::format_duration(duration))));
+    ends.push("Ctrl-C".to_owned());
+    format!("until {}", ends.join(", or "))
+}
+
+fn spec(image: &SourceImage, args: &BuildArgs) -> Result<RunSpec, CommandError> {
+    let run = &args.run;
+    Ok(RunSpec {
+        image: image.id.clone(),
+        cmd: args.cmd.clone(),
+        env: environment(&run.env, |name| std::env::var(name).ok())?,
+        publish: run.publish.iter().flat_map(|publish| publish.0.clone()).collect(),
+        volumes: run.volume.clone(),
+        user: run.user.clone(),
+        entrypoint: run.entrypoint.clone(),
+        network: run.network.clone(),
+        ..RunSpec::default()
+    })
+}

@@ -1,0 +1,257 @@
+//! One trace from its beginning to its end, whatever is traced: the heart of `slim build` and `slim trace`.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+use slim_common::scope::{ContainerId, ScopeEntry};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::{CommandError, recorder::Recorder};
+use crate::{
+    capture::{Accesses, Capture, CaptureId, Header, ImageIdentity, Status},
+    engine::{ContainerView, EngineInfo},
+    output::{Live, LiveCounts},
+    path::quote,
+    tracer::{Aggregate, CgroupMode, Loss, Options, Tracer, TracerError, cgroup, snapshot},
+};
+
+/// Between two looks at the ring. It holds thousands of events, and a burst of new files is some thousand a tick.
+const TICK: Duration = Duration::from_millis(20);
+/// Ticks between two batches for the capture file and two redraws of the live line: a quarter of a second.
+const TICKS_A_BATCH: u32 = 12;
+/// Ticks between two heartbeats of the capture file (each syncs it to disk): about a second.
+const TICKS_A_HEARTBEAT: u32 = 48;
+
+/// A running trace.
+pub(super) struct Session {
+    tracer: Tracer,
+    mode: CgroupMode,
+    aggregate: Aggregate,
+    started: Instant,
+    started_unix: i64,
+    recorders: BTreeMap<u32, Recorder>,
+    ticks: Interval,
+    ticked: u32,
+}
+
+impl Session {
+    /// Loads and attaches the kernel programs; nothing is in scope yet.
+    ///
+    /// # Errors
+    /// When this machine cannot trace.
+    pub(super) async fn start(engine: &EngineInfo) -> Result<Self, CommandError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(CommandError::NotRoot);
+        }
+        let mode = cgroup_mode(engine)?;
+        let options = options(mode.clone());
+        let tracer = tokio::task::spawn_blocking(move || Tracer::start(&options))
+            .await
+            .map_err(|_| CommandError::Defect("loaded the kernel programs"))??;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        Ok(Self {
+            tracer,
+            mode,
+            aggregate: Aggregate::new(now_ns()),
+            started: Instant::now(),
+            started_unix: i64::try_from(unix).unwrap_or(i64::MAX),
+            recorders: BTreeMap::new(),
+            ticks,
+            ticked: 0,
+        })
+    }
+
+    /// The header of a capture of `image` by this session, as it is at the start.
+    ///
+    /// # Errors
+    /// When the kernel gives no random numbers for the id.
+    pub(super) fn header(&self, image: ImageIdentity, engine: &EngineInfo) -> Result<Header, CommandError> {
+        let id = CaptureId::random()
+            .map_err(|source| CommandError::Io { operation: "get random numbers for", path: "a capture".into(), source })?;
+        Ok(Header {
+            id,
+            image,
+            engine: engine.title(),
+            kernel: quote(rustix::system::uname().release().to_bytes()),
+            slim_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_unix: self.started_unix,
+            duration_ns: 0,
+            status: Status::Cut,
+            loss: BTreeMap::new(),
+        })
+    }
+
+    /// Writes the accesses of `target` to a file as they come.
+    pub(super) fn record(&mut self, target: u32, recorder: Recorder) {
+        self.recorders.insert(target, recorder);
+    }
+
+    /// Announces a container that was created and not started: it is traced from its first instruction.
+    ///
+    /// # Errors
+    /// When the id is not one, or too many containers are announced.
+    pub(super) fn announce(&mut self, id: &str, target: u32) -> Result<(), CommandError> {
+        let key = container_id(id).ok_or(CommandError::Defect("read a container's id"))?;
+        Ok(self.tracer.announce(&key, target)?)
+    }
+
+    /// Takes a running container into the scope, and what its processes hold into the evidence.
+    ///
+    /// # Errors
+    /// When its processes are not on this kernel, or in no control group of their own.
+    pub(super) fn attach(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
+        let pid = running_pid(container)?;
+        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            let container = quote(container.name.as_bytes());
+            return Err(CommandError::OtherKernel { container, pid: pid.cast_unsigned() });
+        }
+        let group = cgroup::of_process(pid, &self.mode)?;
+        let entry = ScopeEntry::new(target, snapshot::root_dev(pid)?);
+        for group in cgroup::with_descendants(&group)? {
+            self.tracer.watch(group.id, entry)?;
+        }
+        // Also a restart or an exec in a group that is made later is in scope.
+        self.announce(&container.id, target)?;
+        self.snapshot(container, target)
+    }
+
+    /// Takes what the processes of a running container hold into the evidence.
+    ///
+    /// # Errors
+    /// When its control group cannot be read.
+    pub(super) fn snapshot(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
+        let group = cgroup::of_process(running_pid(container)?, &self.mode)?;
+        let now = now_ns();
+        for holder in snapshot::of_group(&group)? {
+            self.aggregate.add_holder(target, holder, now);
+        }
+        Ok(())
+    }
+
+    /// Drains the ring at the next tick, and now and then writes and shows what is new. Meant to be called in a loop
+    /// beside whatever ends the trace; nothing is lost when it is cancelled.
+    ///
+    /// # Errors
+    /// When a capture file cannot be written.
+    pub(super) async fn tick(&mut self, live: &Live) -> Result<(), CommandError> {
+        self.ticks.tick().await;
+        self.drain();
+        self.ticked = self.ticked.wrapping_add(1);
+        if self.ticked.is_multiple_of(TICKS_A_BATCH) {
+            self.write_changes()?;
+            live.update(&self.counts()?);
+        }
+        if self.ticked.is_multiple_of(TICKS_A_HEARTBEAT) && !self.recorders.is_empty() {
+            let (duration, loss) = (self.duration_ns(), self.tracer.loss()?.by_cause());
+            for (target, recorder) in std::mem::take(&mut self.recorders) {
+                self.recorders.insert(target, recorder.heartbeat(duration, loss.clone())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// What has been seen so far.
+    ///
+    /// # Errors
+    /// When the kernel does not tell its counters.
+    pub(super) fn counts(&self) -> Result<LiveCounts, CommandError> {
+        Ok(LiveCounts {
+            files: self.aggregate.len() as u64,
+            events: self.aggregate.events(),
+            lost: self.tracer.loss()?.total(),
+            since_new: Duration::from_nanos(now_ns().saturating_sub(self.aggregate.last_new_ns())),
+        })
+    }
+
+    /// Ends the trace: takes in what is still waiting and the kernel's counts, closes the capture files, detaches. Each
+    /// header of `targets` becomes a capture.
+    ///
+    /// # Errors
+    /// When the kernel does not tell its counts or a capture file cannot be written.
+    pub(super) fn finish(mut self, targets: Vec<(u32, Header)>) -> Result<Vec<Capture>, CommandError> {
+        // Counts first: whatever they count was sent before, so the drain that follows finds it.
+        let totals = self.tracer.totals()?;
+        self.drain();
+        let undelivered = self.aggregate.count(&totals);
+        let loss = Loss { undelivered, ..self.tracer.loss()? };
+        self.write_changes()?;
+        let (duration_ns, causes) = (self.duration_ns(), loss.by_cause());
+        let status = if loss.is_complete() { Status::Complete } else { Status::Lossy };
+        for recorder in std::mem::take(&mut self.recorders).into_values() {
+            recorder.finish(status, duration_ns, causes.clone())?;
+        }
+        let captures = targets.into_iter().map(|(target, header)| Capture {
+            header: Header { duration_ns, status, loss: causes.clone(), ..header },
+            accesses: self.aggregate.accesses(target).collect::<Accesses>(),
+        });
+        Ok(captures.collect())
+    }
+
+    fn drain(&mut self) {
+        let aggregate = &mut self.aggregate;
+        self.tracer.drain(|event| aggregate.add(event));
+    }
+
+    fn write_changes(&mut self) -> Result<(), CommandError> {
+        for (target, recorder) in std::mem::take(&mut self.recorders) {
+            let recorder = recorder.record(self.aggregate.take_changed(target))?;
+            self.recorders.insert(target, recorder);
+        }
+        Ok(())
+    }
+
+    fn duration_ns(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The key under which the kernel looks for a container's control group.
+fn container_id(id: &str) -> Option<ContainerId> {
+    id.as_bytes().try_into().ok().filter(|id: &ContainerId| id.iter().all(u8::is_ascii_hexdigit))
+}
+
+fn running_pid(container: &ContainerView) -> Result<i32, CommandError> {
+    let pid = container.pid.and_then(|pid| i32::try_from(pid).ok());
+    pid.ok_or_else(|| CommandError::NotRunning(quote(container.name.as_bytes())))
+}
+
+/// The control groups by which the engine's containers are told apart. An engine on version 1 joins the unified hierarchy
+/// too where that is mounted, but not for every exec (runc issue 2087): so version 1 it is.
+fn cgroup_mode(engine: &EngineInfo) -> Result<CgroupMode, TracerError> {
+    if engine.cgroup_version != Some(1) {
+        return Ok(CgroupMode::V2);
+    }
+    let controllers = procfs::cgroups().map_err(|source| TracerError::Process { pid: 0, source })?;
+    let usable = ["pids", "memory", "cpuset", "devices"];
+    let found = usable.iter().find_map(|name| {
+        controllers.0.iter().find(|c| c.name == *name && c.enabled && c.hierarchy != 0)
+    });
+    match found {
+        Some(found) => {
+            Ok(CgroupMode::V1 { controller: found.name.clone(), hierarchy_id: found.hierarchy })
+        }
+        None => Ok(CgroupMode::V2),
+    }
+}
+
+/// The tracer's options. The two variables are for tests, which provoke loss with them.
+fn options(cgroups: CgroupMode) -> Options {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let defaults = Options::default();
+    Options {
+        cgroups,
+        ring_bytes: number("SLIM_TEST_RING_BYTES").unwrap_or(defaults.ring_bytes),
+        seen_entries: number("SLIM_TEST_SEEN_ENTRIES").or(defaults.seen_entries),
+    }
+}
+
+/// `CLOCK_MONOTONIC`, the clock of the kernel's events, in nanoseconds.
+fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default()
+}

@@ -1,0 +1,113 @@
+//! Opening the files of a source image: its layer directories where they can be proven, else the engine's export.
+
+use std::path::{Path, PathBuf};
+
+use super::CommandError;
+use crate::{
+    engine::{Engine, SourceImage},
+    output::Output,
+    rootfs::{LayerDirs, LayersError, Limits, Rootfs, SourceFiles, StorageRoots},
+};
+
+/// Where containerd keeps its snapshots when it is not told otherwise.
+const CONTAINERD_ROOT: &str = "/var/lib/containerd";
+
+/// The files of `image`. `mountinfo` is `/proc/PID/mountinfo` of a container of the image, where there was one: with the
+/// containerd image store nothing else tells where the layers are.
+///
+/// # Errors
+/// When neither way leads to the files.
+pub(super) async fn open(
+    engine: &Engine,
+    image: &SourceImage,
+    mountinfo: Option<Vec<u8>>,
+    output: &Output,
+) -> Result<SourceFiles, CommandError> {
+    let layers = candidates(engine, image, mountinfo);
+    let opened = tokio::task::spawn_blocking(move || from_layers(layers)).await;
+    match opened.map_err(|_| CommandError::Defect("read the image"))?? {
+        Opened::Files(files) => Ok(*files),
+        Opened::Nowhere(why) => {
+            log::info!("cannot read the image's layers in place: {why}");
+            output.note("reading the image through the engine's export, which takes longer");
+            from_export(engine, image).await
+        }
+    }
+}
+
+/// What is known about the layers of one image.
+struct Candidates {
+    upper: Option<String>,
+    lower: Option<String>,
+    mountinfo: Option<Vec<u8>>,
+    /// Each way of looking at the engine's paths from here.
+    roots: Vec<StorageRoots>,
+    count: usize,
+}
+
+fn candidates(engine: &Engine, image: &SourceImage, mountinfo: Option<Vec<u8>>) -> Candidates {
+    let info = engine.info();
+    let dirs = || [info.root_dir.clone(), PathBuf::from(CONTAINERD_ROOT)];
+    let roots = info.host_prefixes.iter().map(|prefix| StorageRoots::seen_through(prefix, dirs()));
+    let driver = image.graph_driver.as_ref().filter(|driver| driver.name == "overlay2");
+    let data = |key| driver.and_then(|driver| driver.data.get(key)).cloned();
+    Candidates {
+        upper: data("UpperDir"),
+        lower: data("LowerDir"),
+        mountinfo,
+        roots: std::iter::once(StorageRoots::new(dirs())).chain(roots).collect(),
+        count: image.diff_ids.len(),
+    }
+}
+
+enum Opened {
+    Files(Box<SourceFiles>),
+    Nowhere(String),
+}
+
+fn from_layers(candidates: Candidates) -> Result<Opened, CommandError> {
+    let Candidates { upper, lower, mountinfo, roots, count } = candidates;
+    let mut why = "the engine does not say where they are".to_owned();
+    for roots in &roots {
+        let located = match (&upper, &mountinfo) {
+            (Some(upper), _) => LayerDirs::from_graph_driver(upper, lower.as_deref(), roots, count),
+            (None, Some(text)) => LayerDirs::from_mountinfo(text, roots, count),
+            (None, None) => break,
+        };
+        match located.and_then(|layers| Rootfs::mount(&layers)) {
+            Ok(rootfs) => return Ok(Opened::Files(Box::new(SourceFiles::from_overlay(rootfs, &Limits::default())?))),
+            Err(error) => why = describe(&error),
+        }
+    }
+    Ok(Opened::Nowhere(why))
+}
+
+fn describe(error: &LayersError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+async fn from_export(engine: &Engine, image: &SourceImage) -> Result<SourceFiles, CommandError> {
+    let directory = std::env::temp_dir();
+    let spool = tempfile::tempfile_in(&directory).map_err(|source| spool_error(&directory, source))?;
+    let writer = spool.try_clone().map_err(|source| spool_error(&directory, source))?;
+    engine.export_image(&image.id, writer).await?;
+    let diff_ids = image.diff_ids.clone();
+    tokio::task::spawn_blocking(move || {
+        let diff_ids: Vec<&str> = diff_ids.iter().map(String::as_str).collect();
+        SourceFiles::from_archive(spool, &diff_ids, &Limits::default())
+    })
+    .await
+    .map_err(|_| CommandError::Defect("read the image"))?
+    .map_err(CommandError::from)
+}
+
+fn spool_error(directory: &Path, source: std::io::Error) -> CommandError {
+    let path = crate::path::quote(directory.as_os_str().as_encoded_bytes());
+    CommandError::Io { operation: "spool the image in", path, source }
+}
