@@ -1,0 +1,113 @@
+//! `cargo xtask images`: the images that the tests trace, from Debian, PyPI and npm packages.
+//!
+//! A folder of tests/images is one image, `slim-test/<folder>:latest`. Each image carries a label
+//! with the digest of its recipe, so that a run builds only what is missing or has changed; the
+//! packages themselves are whatever the machine's package sources hold at that time.
+
+mod recipe;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use self::recipe::{Recipe, Source};
+use crate::engine::Endpoint;
+use crate::{place, process, setup};
+
+/// Label that holds the recipe's digest.
+const LABEL: &str = "slim-test.recipe";
+
+/// Builds the named images, or all, where they are missing.
+pub(crate) fn run(names: &[String]) -> Result<()> {
+    build(&setup::run()?, names)
+}
+
+/// As [`run`], on an engine that is already known.
+pub(crate) fn build(engine: &Endpoint, names: &[String]) -> Result<()> {
+    let lock = File::create(place::cache()?.join("images.lock"))?;
+    lock.lock().context("wait for another build of the images")?;
+
+    let recipes = recipe::load(&place::workspace().join("tests/images"), names)?;
+    let present = present(engine, &recipes)?;
+    for recipe in &recipes {
+        if present.get(&recipe.tag()) == Some(&recipe.digest) {
+            continue;
+        }
+        println!("images: building {}", recipe.tag());
+        make(engine, recipe).with_context(|| format!("build the image {}", recipe.tag()))?;
+    }
+    Ok(())
+}
+
+/// The recipe digest of each of the images that the engine has.
+fn present(engine: &Endpoint, recipes: &[Recipe]) -> Result<BTreeMap<String, String>> {
+    let format = format!("{{{{index .RepoTags 0}}}} {{{{index .Config.Labels \"{LABEL}\"}}}}");
+    // Fails if an image is absent, and yet prints the ones that it found. Several recipes never
+    // share an image, so the first tag is the only one.
+    let mut found = BTreeMap::new();
+    for recipe in recipes {
+        let mut inspect = engine.docker();
+        inspect.args(["image", "inspect", "--format", &format, &recipe.tag()]);
+        let done = inspect.output().context("start docker")?;
+        let line = String::from_utf8_lossy(&done.stdout).into_owned();
+        if let Some((_tag, digest)) = line.trim().split_once(' ') {
+            found.insert(recipe.tag(), digest.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+fn make(engine: &Endpoint, recipe: &Recipe) -> Result<()> {
+    let context = context(recipe)?;
+    let (tag, label) = (recipe.tag(), format!("{LABEL}={}", recipe.digest));
+    match &recipe.source {
+        Source::Suite(suite) => {
+            let tarball = debian_root(suite)?;
+            let mut import = engine.docker();
+            import.args(["import", "--change", "CMD [\"/bin/bash\"]", "--change", &format!("LABEL {label}")]);
+            process::quiet(import.arg(tarball).arg(tag))
+        }
+        Source::Archive => {
+            let mut write = Command::new("./archive");
+            process::quiet(write.current_dir(&context).env("TAG", &tag).env("RECIPE", &recipe.digest))?;
+            process::quiet(engine.docker().args(["load", "--input"]).arg(context.join("image.tar")))
+        }
+        Source::Dockerfile => {
+            if context.join("prepare").exists() {
+                process::quiet(Command::new("./prepare").current_dir(&context))?;
+            }
+            // The host's network: packages come from where the host gets them, and an engine
+            // without address translation reaches nothing from its bridge.
+            let mut build = engine.docker();
+            build.args(["build", "--network", "host", "--force-rm", "--label", &label, "--tag", &tag]);
+            process::quiet(build.arg(&context))
+        }
+    }
+}
+
+/// A fresh copy of the recipe's folder, so that building never writes into the work tree.
+fn context(recipe: &Recipe) -> Result<std::path::PathBuf> {
+    let context = place::cache()?.join("context").join(&recipe.name);
+    if context.exists() {
+        fs::remove_dir_all(&context).context("remove an old build context")?;
+    }
+    fs::create_dir_all(context.parent().unwrap_or(Path::new("/")))?;
+    process::quiet(Command::new("cp").arg("--archive").arg(&recipe.folder).arg(&context))?;
+    Ok(context)
+}
+
+/// The tarball of a minimal Debian root; complete or absent, since it appears by a rename.
+fn debian_root(suite: &str) -> Result<std::path::PathBuf> {
+    let tarball = place::cache()?.join(format!("{suite}.tar"));
+    if !tarball.exists() {
+        let unfinished = tarball.with_extension("new.tar");
+        let mut make = Command::new("mmdebstrap");
+        make.args(["--quiet", "--variant=minbase", suite]).arg(&unfinished).arg(setup::mirror()?);
+        process::quiet(&mut make)?;
+        fs::rename(&unfinished, &tarball).context("put the root's tarball in place")?;
+    }
+    Ok(tarball)
+}
