@@ -16,6 +16,9 @@ pub struct Image<'e> {
     tag: String,
 }
 
+/// The entries of a layer by path, without a leading or a final slash.
+pub type Entries = BTreeMap<Vec<u8>, Entry>;
+
 /// One entry of an image layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -27,6 +30,8 @@ pub struct Entry {
     pub owner: (u64, u64),
     /// Seconds since 1970, as a decimal number with whatever fraction the layer records.
     pub mtime: String,
+    /// Major and minor number of a device.
+    pub device: Option<(u32, u32)>,
     /// Target of a symbolic or a hard link.
     pub link: Option<Vec<u8>>,
     /// Extended attributes by name.
@@ -64,17 +69,31 @@ impl<'e> Image<'e> {
         Ok(layers.iter().filter_map(|layer| layer.as_str().map(str::to_owned)).collect())
     }
 
-    /// The entries of its only layer by path, without a leading or a final slash.
+    /// The entries of its only layer.
     ///
     /// # Errors
-    /// It has not exactly one layer, or names a path twice.
-    pub fn entries(&self) -> Result<BTreeMap<Vec<u8>, Entry>> {
-        let saved = self.engine.docker_bytes(["save", &self.tag])?;
+    /// It has not exactly one layer, or that cannot be read.
+    pub fn entries(&self) -> Result<Entries> {
+        let mut layers = self.engine.layers(&self.tag)?;
+        match (layers.pop(), layers.len()) {
+            (Some(only), 0) => Ok(only),
+            (_, below) => bail!("{} has {} layers instead of one", self.tag, below + 1),
+        }
+    }
+}
+
+impl Engine {
+    /// The entries of each layer of an image, lowest first.
+    ///
+    /// # Errors
+    /// There is no such image, or a layer names a path twice.
+    pub fn layers(&self, tag: &str) -> Result<Vec<Entries>> {
+        let saved = self.docker_bytes(["save", tag])?;
         let manifest: Value = serde_json::from_slice(&member(&saved, "manifest.json")?)?;
-        let Some([layer]) = manifest[0]["Layers"].as_array().map(Vec::as_slice) else {
-            bail!("not one layer: {manifest}");
-        };
-        read_layer(&member(&saved, layer.as_str().context("a layer without a name")?)?)
+        let names = manifest[0]["Layers"].as_array().with_context(|| format!("no layers: {manifest}"))?;
+        let read =
+            |name: &Value| read_layer(&member(&saved, name.as_str().context("a layer without a name")?)?);
+        names.iter().map(read).collect()
     }
 }
 
@@ -99,7 +118,7 @@ fn member(archive: &[u8], name: &str) -> Result<Vec<u8>> {
     bail!("no {name} in the saved image")
 }
 
-fn read_layer(layer: &[u8]) -> Result<BTreeMap<Vec<u8>, Entry>> {
+fn read_layer(layer: &[u8]) -> Result<Entries> {
     let mut entries = BTreeMap::new();
     for entry in tar::Archive::new(Cursor::new(layer)).entries()? {
         let mut entry = entry?;
@@ -125,6 +144,10 @@ fn read_layer(layer: &[u8]) -> Result<BTreeMap<Vec<u8>, Entry>> {
             mode: header.mode()? & 0o7777,
             owner: (header.uid()?, header.gid()?),
             mtime,
+            device: header
+                .device_major()?
+                .zip(header.device_minor()?)
+                .filter(|_| header.entry_type().is_character_special()),
             link: entry.link_name_bytes().map(|link| link.into_owned()),
             xattrs,
             content,

@@ -25,7 +25,7 @@ pub use crate::client::http;
 pub use crate::container::Container;
 pub use crate::deadline::Deadline;
 pub use crate::engine::Engine;
-pub use crate::image::{Entry, Image};
+pub use crate::image::{Entries, Entry, Image};
 pub use crate::slim::{Run, Slim};
 
 /// What keeps a test from running on this machine, as a sentence for the developer.

@@ -20,9 +20,11 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
         with_environment(build::cargo().args(["test", "--quiet", "--doc"]))?;
     }
     if nextest() {
-        return with_environment(build::cargo().args(["nextest", "run"]).args(filter));
+        return with_environment(build::cargo().args(["nextest", "run", "--no-fail-fast"]).args(filter));
     }
-    with_environment(build::cargo().args(["test", "--lib", "--bins", "--tests", "--"]).args(filter))
+    with_environment(
+        build::cargo().args(["test", "--lib", "--bins", "--tests", "--no-fail-fast", "--"]).args(filter),
+    )
 }
 
 fn nextest() -> bool {
