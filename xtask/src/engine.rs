@@ -113,6 +113,11 @@ pub(crate) fn start() -> Result<Endpoint> {
     Private::Overlay.start()
 }
 
+/// Starts the private engine with containerd's image store.
+pub(crate) fn start_containerd() -> Result<Endpoint> {
+    Private::Containerd.start()
+}
+
 fn running(engine: Private) -> Option<Endpoint> {
     Some(engine.endpoint()).filter(Endpoint::answers)
 }

@@ -6,7 +6,6 @@
 
 mod recipe;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
@@ -31,33 +30,27 @@ pub(crate) fn build(engine: &Endpoint, names: &[String]) -> Result<()> {
     lock.lock().context("wait for another build of the images")?;
 
     let recipes = recipe::load(&place::workspace().join("tests/images"), names)?;
-    let present = present(engine, &recipes)?;
     for recipe in &recipes {
-        if present.get(&recipe.tag()) == Some(&recipe.digest) {
+        let old = present(engine, recipe)?;
+        if old.as_ref().is_some_and(|(_, digest)| *digest == recipe.digest) {
             continue;
         }
         println!("images: building {}", recipe.tag());
         make(engine, recipe).with_context(|| format!("build the image {}", recipe.tag()))?;
+        if let Some((id, _)) = old {
+            // Only the name moved: what the old image was stays while a container or an image needs it.
+            let _in_use = process::quiet(engine.docker().args(["image", "rm", &id]));
+        }
     }
     Ok(())
 }
 
-/// The recipe digest of each of the images that the engine has.
-fn present(engine: &Endpoint, recipes: &[Recipe]) -> Result<BTreeMap<String, String>> {
-    let format = format!("{{{{index .RepoTags 0}}}} {{{{index .Config.Labels \"{LABEL}\"}}}}");
-    // Fails if an image is absent, and yet prints the ones that it found. Several recipes never
-    // share an image, so the first tag is the only one.
-    let mut found = BTreeMap::new();
-    for recipe in recipes {
-        let mut inspect = engine.docker();
-        inspect.args(["image", "inspect", "--format", &format, &recipe.tag()]);
-        let done = inspect.output().context("start docker")?;
-        let line = String::from_utf8_lossy(&done.stdout).into_owned();
-        if let Some((_tag, digest)) = line.trim().split_once(' ') {
-            found.insert(recipe.tag(), digest.to_owned());
-        }
-    }
-    Ok(found)
+/// Id and recipe digest of the image that the engine has under the recipe's tag.
+fn present(engine: &Endpoint, recipe: &Recipe) -> Result<Option<(String, String)>> {
+    let format = format!("{{{{.Id}}}} {{{{index .Config.Labels \"{LABEL}\"}}}}");
+    let done = engine.docker().args(["image", "inspect", "--format", &format, &recipe.tag()]).output();
+    let line = String::from_utf8_lossy(&done.context("start docker")?.stdout).trim().to_owned();
+    Ok(line.split_once(' ').map(|(id, digest)| (id.to_owned(), digest.to_owned())))
 }
 
 fn make(engine: &Endpoint, recipe: &Recipe) -> Result<()> {

@@ -6,6 +6,7 @@
 //! and no engine, container or image that xtask did not make is stopped or changed.
 #![expect(clippy::print_stdout, reason = "xtask talks to the developer at the terminal")]
 
+mod bench;
 mod build;
 mod demo;
 mod engine;
@@ -45,6 +46,8 @@ enum Verb {
     },
     /// Set up, build, and make a small image of the nginx test image before your eyes.
     Demo,
+    /// Measure what tracing costs the traced program.
+    Bench(bench::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -54,5 +57,6 @@ fn main() -> anyhow::Result<()> {
         Verb::Images { names } => images::run(&names),
         Verb::Test { filter } => test::run(&filter),
         Verb::Demo => demo::run(),
+        Verb::Bench(options) => bench::run(&options),
     }
 }

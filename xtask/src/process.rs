@@ -1,5 +1,7 @@
 //! Running other programs: every failure names the program and what it said.
 
+use std::env;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -29,10 +31,11 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(said)
 }
 
-/// Whether the shell's search path holds `program`.
-pub(crate) fn installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+/// The file that the search path, or the system's directory for daemons, has for `program`.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let directories = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    directories.map(|directory| directory.join(program)).find(|file| file.is_file())
 }
 
 fn name(command: &Command) -> String {

@@ -34,7 +34,7 @@ pub(crate) fn run() -> Result<Endpoint> {
     let found = engine::find()?;
     let mut wanted: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
     wanted.push(format!("llvm-{llvm}-dev"));
-    if found.is_none() && !process::installed("dockerd") {
+    if found.is_none() && process::installed("dockerd").is_none() {
         wanted.push("docker.io".to_owned());
     }
     packages(&wanted)?;
@@ -48,7 +48,7 @@ pub(crate) fn run() -> Result<Endpoint> {
 }
 
 fn packages(wanted: &[String]) -> Result<()> {
-    if !process::installed("apt-get") {
+    if process::installed("apt-get").is_none() {
         println!("setup: no apt here; on Debian these packages would be installed: {}", wanted.join(" "));
         return Ok(());
     }

@@ -4,12 +4,15 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{build, images, process, setup};
+use crate::{build, engine, images, process, setup};
 
 /// Runs all tests, or those that `filter` selects.
 pub(crate) fn run(filter: &[String]) -> Result<()> {
     let engine = setup::run()?;
     images::build(&engine, &[])?;
+    if let Err(error) = engine::start_containerd() {
+        println!("test: no engine with containerd's store, its tests will say so: {error:#}");
+    }
     let slim = build::slim()?;
     let with_environment = |command: &mut Command| {
         command.env("DOCKER_HOST", engine.as_str()).env("SLIM_BIN", &slim);

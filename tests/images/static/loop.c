@@ -1,5 +1,6 @@
 // loop open|stat DIR FILES ROUNDS: opens (and closes), or stats, DIR/0000 .. DIR/(FILES-1), ROUNDS
-// times over, and prints the nanoseconds that this took: the timed part holds nothing else.
+// times over, and prints the nanoseconds that this took: the timed part holds nothing else. It
+// begins when standard input yields a byte or ends: a benchmark attaches its tracer before.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,11 @@ int main(int argc, char **argv)
     for (int i = 0; i < files; i++)
         snprintf(paths[i], sizeof *paths, "%s/%04d", argv[2], i);
 
+    char go;
+    if (read(STDIN_FILENO, &go, 1) < 0) {
+        perror("standard input");
+        return 1;
+    }
     struct timespec begin, end;
     clock_gettime(CLOCK_MONOTONIC, &begin);
     for (int round = 0; round < rounds; round++)

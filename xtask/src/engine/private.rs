@@ -23,6 +23,9 @@ const START: &str = include_str!("start.sh");
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 
+/// dockerd and what it calls; nothing of cargo's or the developer's environment reaches the engine.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Debian release whose engine is new enough for the containerd image store (Docker 24).
 const CONTAINERD_SUITE: &str = "trixie";
 
@@ -126,7 +129,7 @@ impl Private {
         // setsid: the engine belongs to no terminal and outlives this process.
         let mut command = Command::new("setsid");
         command.args(["unshare", "--mount", "--propagation", "private", "sh", "-c", START]);
-        command.env("RUN", run).env("DATA", &data).env("ROOT", root);
+        command.env_clear().env("PATH", SYSTEM_PATH).env("RUN", run).env("DATA", &data).env("ROOT", root);
         command.env("BRIDGE", self.bridge()).env("ADDRESS", self.address()?);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir("/");
         command.spawn().context("start setsid")
