@@ -14,8 +14,13 @@ use crate::Deadline;
 fn connect(address: SocketAddr, deadline: Deadline) -> Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, deadline.left())
         .with_context(|| format!("connect to {address}"))?;
-    stream.set_read_timeout(Some(deadline.left()))?;
-    stream.set_write_timeout(Some(deadline.left()))?;
+    bound(&stream, deadline)?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Bounds every later read and write by another deadline.
+fn bound(stream: &TcpStream, deadline: Deadline) -> Result<()> {
+    stream.set_read_timeout(Some(deadline.left()))?;
+    Ok(stream.set_write_timeout(Some(deadline.left()))?)
 }

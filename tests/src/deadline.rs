@@ -12,6 +12,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 /// How often something outside this process is asked again.
 const INTERVAL: Duration = Duration::from_millis(20);
 
+/// How long one attempt may hang before another, on a new connection, is the better bet.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
 /// A moment by which something must have happened.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
@@ -27,13 +30,14 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
 
-    /// Tries until it works.
+    /// Tries until it works. Each attempt gets a deadline of its own, never later than this one: an
+    /// attempt that hangs (a lost packet, a worker that was stopped) must not use up all the time.
     ///
     /// # Errors
     /// The last failure, once the deadline has passed.
-    pub fn retry<T>(self, what: &str, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    pub fn retry<T>(self, what: &str, mut attempt: impl FnMut(Deadline) -> Result<T>) -> Result<T> {
         loop {
-            match attempt() {
+            match attempt(Deadline(self.0.min(Instant::now() + ATTEMPT))) {
                 Ok(done) => return Ok(done),
                 Err(error) if Instant::now() >= self.0 => {
                     return Err(error.context(format!("{what}: still failing at the deadline")));
@@ -53,7 +57,7 @@ impl Deadline {
         expected: &T,
         mut ask: impl FnMut() -> T,
     ) -> Result<()> {
-        self.retry(what, || {
+        self.retry(what, |_| {
             let answer = ask();
             if answer != *expected {
                 bail!("{answer:?} instead of {expected:?}");

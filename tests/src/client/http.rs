@@ -39,5 +39,5 @@ pub fn get(address: SocketAddr, path: &str, deadline: Deadline) -> Result<Answer
 /// # Errors
 /// The last failure, once the deadline has passed.
 pub fn wait(address: SocketAddr, path: &str, deadline: Deadline) -> Result<Answer> {
-    deadline.retry("wait for the web server", || get(address, path, deadline))
+    deadline.retry("wait for the web server", |attempt| get(address, path, attempt))
 }

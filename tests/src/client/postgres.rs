@@ -16,14 +16,15 @@ pub(crate) struct Postgres(TcpStream);
 impl Postgres {
     /// Connects as soon as the server lets the superuser in.
     pub(crate) fn wait(address: SocketAddr, database: &str, deadline: Deadline) -> Result<Postgres> {
-        deadline.retry("wait for postgres", || {
-            let mut postgres = Postgres(super::connect(address, deadline)?);
+        deadline.retry("wait for postgres", |attempt| {
+            let mut postgres = Postgres(super::connect(address, attempt)?);
             let parameters = format!("user\0postgres\0database\0{database}\0\0");
             let mut startup = (u32::try_from(parameters.len())? + 8).to_be_bytes().to_vec();
             startup.extend(196_608_u32.to_be_bytes()); // Protocol 3.0.
             startup.extend(parameters.as_bytes());
             postgres.0.write_all(&startup)?;
             postgres.rows()?;
+            super::bound(&postgres.0, deadline)?;
             Ok(postgres)
         })
     }

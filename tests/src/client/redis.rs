@@ -13,10 +13,10 @@ pub(crate) struct Redis(BufReader<TcpStream>);
 impl Redis {
     /// Connects as soon as the server answers.
     pub(crate) fn wait(address: SocketAddr, deadline: Deadline) -> Result<Redis> {
-        deadline.retry("wait for redis", || {
-            let mut redis = Redis(BufReader::new(super::connect(address, deadline)?));
+        deadline.retry("wait for redis", |attempt| {
+            let mut redis = Redis(BufReader::new(super::connect(address, attempt)?));
             match redis.ask("PING")?.as_str() {
-                "PONG" => Ok(redis),
+                "PONG" => super::bound(redis.0.get_ref(), deadline).map(|()| redis),
                 other => bail!("PING: {other}"),
             }
         })
