@@ -7,14 +7,14 @@
 mod recipe;
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use self::recipe::{Recipe, Source};
 use crate::engine::Endpoint;
-use crate::{place, process, setup};
+use crate::{debian, place, process, setup};
 
 /// Label that holds the recipe's digest.
 const LABEL: &str = "slim-test.recipe";
@@ -58,7 +58,8 @@ fn make(engine: &Endpoint, recipe: &Recipe) -> Result<()> {
     let (tag, label) = (recipe.tag(), format!("{LABEL}={}", recipe.digest));
     match &recipe.source {
         Source::Suite(suite) => {
-            let tarball = debian_root(suite)?;
+            let tarball = place::cache()?.join(format!("{suite}.tar"));
+            debian::make_root(suite, &[], &tarball)?;
             let mut import = engine.docker();
             import.args(["import", "--change", "CMD [\"/bin/bash\"]", "--change", &format!("LABEL {label}")]);
             process::quiet(import.arg(tarball).arg(tag))
@@ -82,7 +83,7 @@ fn make(engine: &Endpoint, recipe: &Recipe) -> Result<()> {
 }
 
 /// A fresh copy of the recipe's folder, so that building never writes into the work tree.
-fn context(recipe: &Recipe) -> Result<std::path::PathBuf> {
+fn context(recipe: &Recipe) -> Result<PathBuf> {
     let context = place::cache()?.join("context").join(&recipe.name);
     if context.exists() {
         fs::remove_dir_all(&context).context("remove an old build context")?;
@@ -90,17 +91,4 @@ fn context(recipe: &Recipe) -> Result<std::path::PathBuf> {
     fs::create_dir_all(context.parent().unwrap_or(Path::new("/")))?;
     process::quiet(Command::new("cp").arg("--archive").arg(&recipe.folder).arg(&context))?;
     Ok(context)
-}
-
-/// The tarball of a minimal Debian root; complete or absent, since it appears by a rename.
-fn debian_root(suite: &str) -> Result<std::path::PathBuf> {
-    let tarball = place::cache()?.join(format!("{suite}.tar"));
-    if !tarball.exists() {
-        let unfinished = tarball.with_extension("new.tar");
-        let mut make = Command::new("mmdebstrap");
-        make.args(["--quiet", "--variant=minbase", suite]).arg(&unfinished).arg(setup::mirror()?);
-        process::quiet(&mut make)?;
-        fs::rename(&unfinished, &tarball).context("put the root's tarball in place")?;
-    }
-    Ok(tarball)
 }

@@ -8,6 +8,7 @@
 
 mod bench;
 mod build;
+mod debian;
 mod demo;
 mod engine;
 mod images;

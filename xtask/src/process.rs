@@ -26,7 +26,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     let said = String::from_utf8_lossy(&done.stdout).trim_end().to_owned();
     if !done.status.success() {
         let complaint = String::from_utf8_lossy(&done.stderr);
-        bail!("{} failed: {}\n{said}\n{}", name(command), done.status, complaint.trim_end());
+        bail!("{} failed: {}\n{}\n{}", name(command), done.status, tail(&said), tail(&complaint));
     }
     Ok(said)
 }
@@ -36,6 +36,12 @@ pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let directories = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     directories.map(|directory| directory.join(program)).find(|file| file.is_file())
+}
+
+/// The last lines of a text: where programs say why they failed.
+pub(crate) fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 fn name(command: &Command) -> String {

@@ -3,7 +3,7 @@
 //! Quiet and quick where nothing is to do: each step looks before it acts. On a distribution without
 //! apt the steps say what they would have installed; an engine is then the user's to bring.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,6 +16,7 @@ use crate::{place, process};
 const PACKAGES: &[&str] = &[
     "attr",           // setfattr: the metadata image
     "busybox-static", // the metadata image's only program
+    "curl",           // the demo's exercise
     "iproute2",       // the private engine's bridge
     "iptables",       // dockerd looks for it even when told not to use it
     "libc6-dev",      // static test programs
@@ -34,7 +35,8 @@ pub(crate) fn run() -> Result<Endpoint> {
     let found = engine::find()?;
     let mut wanted: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
     wanted.push(format!("llvm-{llvm}-dev"));
-    if found.is_none() && process::installed("dockerd").is_none() {
+    let daemon_missing = found.is_none() && process::installed("dockerd").is_none();
+    if daemon_missing || process::installed("docker").is_none() {
         wanted.push("docker.io".to_owned());
     }
     packages(&wanted)?;
@@ -114,27 +116,4 @@ fn llvm_major() -> Result<u32> {
         bail!("`rustc -vV` names no LLVM version:\n{verbose}");
     };
     version.split('.').next().unwrap_or_default().parse().context("LLVM version of `rustc -vV`")
-}
-
-/// The Debian mirror that this machine's apt uses, for roots of the suite `suite`.
-///
-/// Only the host's own release is listed by apt, but a mirror carries every release.
-pub(crate) fn mirror() -> Result<String> {
-    let release = fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
-    let field = |name: &str| {
-        let value = release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        value.map(|value| value.trim_matches('"').to_owned())
-    };
-    if field("ID").as_deref() != Some("debian") {
-        bail!("the test images are made from Debian packages: a Debian machine is needed for them");
-    }
-    let codename = field("VERSION_CODENAME").context("no VERSION_CODENAME in /etc/os-release")?;
-    let targets = process::output(Command::new("apt-get").args([
-        "indextargets",
-        "--format",
-        "$(RELEASE) $(REPO_URI)",
-        "Created-By: Packages",
-    ]))?;
-    let line = targets.lines().find_map(|line| line.strip_prefix(&codename)?.strip_prefix(' '));
-    line.map(str::to_owned).with_context(|| format!("apt knows no source for {codename}"))
 }

@@ -17,7 +17,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::json;
 
 use super::Endpoint;
-use crate::{place, process, setup};
+use crate::{debian, place, process};
 
 const START: &str = include_str!("start.sh");
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -186,9 +186,11 @@ fn wait_until_ready(mut child: Child, endpoint: &Endpoint, log: &Path) -> Result
         if let Some(status) = child.try_wait()? {
             let mut said = String::new();
             File::open(log)?.read_to_string(&mut said)?;
-            let lines: Vec<&str> = said.lines().collect();
-            let last = lines[lines.len().saturating_sub(10)..].join("\n");
-            bail!("the engine ended at once: {status}; the end of {}:\n{last}", log.display());
+            bail!(
+                "the engine ended at once: {status}; the end of {}:\n{}",
+                log.display(),
+                process::tail(&said)
+            );
         }
         if Instant::now() > deadline {
             bail!("the engine does not answer after {START_DEADLINE:?}; see {}", log.display());
@@ -198,21 +200,13 @@ fn wait_until_ready(mut child: Child, endpoint: &Endpoint, log: &Path) -> Result
     Ok(())
 }
 
-/// A Debian root with the newer engine; complete or absent, since it appears by a rename.
+/// A Debian root with the newer engine.
 fn debian_root(state: &Path) -> Result<PathBuf> {
     let root = state.join(CONTAINERD_SUITE);
-    if root.is_dir() {
-        return Ok(root);
+    if !root.exists() {
+        println!("setup: installing the {CONTAINERD_SUITE} engine into {} (about a minute)", root.display());
+        debian::make_root(CONTAINERD_SUITE, &["docker.io", "iptables"], &root)?;
     }
-    println!("setup: installing the {CONTAINERD_SUITE} engine into {} (about a minute)", root.display());
-    let unfinished = state.join(format!("{CONTAINERD_SUITE}.new"));
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).context("remove an unfinished root")?;
-    }
-    let mut make = Command::new("mmdebstrap");
-    make.args(["--quiet", "--variant=minbase", "--include=docker.io,iptables", CONTAINERD_SUITE]);
-    process::quiet(make.arg(&unfinished).arg(setup::mirror()?))?;
-    fs::rename(&unfinished, &root).context("put the new root in place")?;
     Ok(root)
 }
 
