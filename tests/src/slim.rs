@@ -1,0 +1,152 @@
+//! Running the built `slim` binary.
+
+use std::env;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::{Deadline, Engine, Missing};
+
+/// No run in a test takes longer than this many seconds; one that does is killed and fails.
+const LIMIT: u64 = 180;
+
+/// The binary, set to use one engine.
+#[derive(Clone, Debug)]
+pub struct Slim {
+    program: PathBuf,
+    host: String,
+}
+
+/// A run of the binary that has ended.
+#[derive(Debug)]
+pub struct Run {
+    /// The command line.
+    pub command: String,
+    /// The exit status; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote for programs.
+    pub stdout: Vec<u8>,
+    /// What it wrote for people.
+    pub stderr: String,
+    /// How long it ran.
+    pub took: Duration,
+}
+
+impl Slim {
+    /// The binary that `SLIM_BIN` names, else the one beside the running test in cargo's target directory.
+    ///
+    /// # Errors
+    /// There is none, or it cannot tell its version.
+    pub fn find(engine: &Engine) -> Result<Slim, Missing> {
+        let program = match env::var_os("SLIM_BIN") {
+            Some(named) => PathBuf::from(named),
+            None => {
+                beside_this_test().ok_or_else(|| Missing("no target directory: set SLIM_BIN".to_owned()))?
+            }
+        };
+        let slim = Slim { program, host: engine.host().to_owned() };
+        let version = slim.command(["--version"]).output().map(|done| done.stdout).unwrap_or_default();
+        if !version.starts_with(b"slim ") {
+            return Err(Missing(format!("no working slim binary at {}", slim.program.display())));
+        }
+        Ok(slim)
+    }
+
+    /// The binary with its arguments, to be started by the test itself.
+    pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .env("DOCKER_HOST", &self.host)
+            .env_remove("DOCKER_CONTEXT")
+            .env("NO_COLOR", "1");
+        command
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// It cannot be started or does not end in time.
+    pub fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
+        Run::of(&mut self.command(arguments))
+    }
+}
+
+impl Run {
+    /// Runs `command` to its end and keeps what it wrote.
+    ///
+    /// # Panics
+    /// It cannot be started or does not end in time.
+    pub fn of(command: &mut Command) -> Run {
+        let line = format!("{command:?}");
+        let begin = Instant::now();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {line}: {error}"));
+        let stdout = collect(child.stdout.take());
+        let stderr = collect(child.stderr.take());
+        let in_time = Deadline::after(LIMIT).wait(&mut child);
+        if in_time.is_err() {
+            child.kill().expect("kill the late child");
+        }
+        let status = child.wait().expect("wait for the child");
+        let read = |thread: thread::JoinHandle<Vec<u8>>| thread.join().expect("read the child's output");
+        let run = Run {
+            command: line,
+            code: status.code(),
+            stdout: read(stdout),
+            stderr: String::from_utf8_lossy(&read(stderr)).into_owned(),
+            took: begin.elapsed(),
+        };
+        assert!(in_time.is_ok(), "did not end within {LIMIT} s: {run}");
+        run
+    }
+
+    /// Checks the exit status and shows everything where it is another one.
+    ///
+    /// # Panics
+    /// The exit status is another one.
+    pub fn expect(self, code: i32) -> Run {
+        assert!(self.code == Some(code), "expected exit status {code}: {self}");
+        self
+    }
+
+    /// Its standard output as JSON.
+    ///
+    /// # Panics
+    /// It is not JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout)
+            .with_context(|| self.to_string())
+            .expect("JSON on standard output")
+    }
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        let Run { command, code, stderr, took, .. } = self;
+        write!(f, "{command}\nexit {code:?} after {took:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+    }
+}
+
+fn collect(stream: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            stream.read_to_end(&mut bytes).expect("read a child's output");
+        }
+        bytes
+    })
+}
+
+/// target/PROFILE/deps/TEST-HASH runs, target/PROFILE/slim is wanted; cargo builds it with the workspace.
+fn beside_this_test() -> Option<PathBuf> {
+    let test = env::current_exe().ok()?;
+    let profile = test.ancestors().find(|directory| directory.join("deps").is_dir())?;
+    Some(profile.join("slim"))
+}

@@ -1,0 +1,25 @@
+//! Builds the `slim` binary as users get it: optimised, with the real BPF object inside.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::{place, process};
+
+/// Builds `slim` in release mode and returns the path of the binary.
+pub(crate) fn slim() -> Result<PathBuf> {
+    process::run(cargo().args(["build", "--quiet", "--release", "--package", "slim-host", "--bin", "slim"]))?;
+    let metadata = process::output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).context("read cargo's metadata")?;
+    let target =
+        metadata["target_directory"].as_str().context("cargo's metadata name no target directory")?;
+    Ok(PathBuf::from(target).join("release/slim"))
+}
+
+/// Cargo at the root of the work tree.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(place::workspace());
+    command
+}
