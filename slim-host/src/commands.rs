@@ -87,7 +87,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: &Cli, output: &Output) -> Result<(), CommandError> {
-    let context = Context { output: output.clone(), format: cli.global.format, host: cli.global.host.clone() };
+    let context =
+        Context { output: output.clone(), format: cli.global.format, host: cli.global.host.clone() };
     match &cli.command {
         Command::Build(args) => build::execute(&context, args).await,
         Command::Trace(args) => trace::execute(&context, args).await,

@@ -1,5 +1,6 @@
 //! Containers of the tests.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
@@ -142,8 +143,9 @@ impl<'e> Container<'e> {
     ///
     /// # Errors
     /// The engine fails.
-    pub fn changes(&self) -> Result<String> {
-        self.engine.docker(["diff", &self.name])
+    pub fn changes(&self) -> Result<BTreeSet<String>> {
+        // The engine lists them in the order of a hash table.
+        Ok(self.engine.docker(["diff", &self.name])?.lines().map(str::to_owned).collect())
     }
 }
 

@@ -10,7 +10,10 @@ use crate::{
     capture::{self, Capture, merge},
     cli::BuildArgs,
     engine::{Cleanup, Engine, EngineError, Overwrite, SourceImage},
-    image::{self, BuildRequest, Created, DockerArchive, ImageName, Provenance, SlimImage, docker_archive, oci_layout, target},
+    image::{
+        self, BuildRequest, Created, DockerArchive, ImageName, Provenance, SlimImage, docker_archive,
+        oci_layout, target,
+    },
     keep::{self, Inputs, KeepSet, Rules},
     path::quote,
     report::{self, BuildFacts, BuildReport, OutputKind, Phase, model::WrittenOutput},
@@ -24,8 +27,11 @@ use crate::{
 pub(super) async fn execute(context: &Context, args: &BuildArgs) -> Result<(), CommandError> {
     let engine = Engine::connect(context.host.as_deref()).await?;
     let cleanup = Cleanup::new(engine.clone());
-    let signals = Signals::listen()
-        .map_err(|source| CommandError::Io { operation: "listen for", path: "signals".into(), source })?;
+    let signals = Signals::listen().map_err(|source| CommandError::Io {
+        operation: "listen for",
+        path: "signals".into(),
+        source,
+    })?;
     let result = tokio::select! {
         built = build(context, args, &engine, &cleanup, &signals) => built,
         () = signals.fatal() => Err(CommandError::Interrupted),
@@ -119,7 +125,11 @@ async fn off_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| CommandError::Defect(what))?
 }
 
-async fn destination(engine: &Engine, image: &SourceImage, args: &BuildArgs) -> Result<Destination, CommandError> {
+async fn destination(
+    engine: &Engine,
+    image: &SourceImage,
+    args: &BuildArgs,
+) -> Result<Destination, CommandError> {
     let name = match (&args.tag, args.output.is_empty()) {
         (Some(tag), _) => Some(tag.parse::<ImageName>()?),
         (None, true) => Some(default_name(image, &args.image)?),
@@ -211,8 +221,13 @@ pub(super) fn plan(
     capture: &Capture,
     rules: &Rules,
 ) -> Result<KeepSet, CommandError> {
-    let inputs =
-        Inputs { tree: files.tree(), contents: files, accesses: &capture.accesses, config: &image.config, rules };
+    let inputs = Inputs {
+        tree: files.tree(),
+        contents: files,
+        accesses: &capture.accesses,
+        config: &image.config,
+        rules,
+    };
     Ok(keep::plan(&inputs)?)
 }
 
@@ -253,7 +268,9 @@ fn spool_directory(outputs: &[image::Output]) -> PathBuf {
     outputs
         .iter()
         .find_map(|output| match output {
-            image::Output::DockerArchive(path) | image::Output::OciLayout(path) => Some(target::parent(path).to_owned()),
+            image::Output::DockerArchive(path) | image::Output::OciLayout(path) => {
+                Some(target::parent(path).to_owned())
+            }
             image::Output::Engine(_) => None,
         })
         .unwrap_or_else(std::env::temp_dir)
@@ -309,7 +326,10 @@ fn names(outputs: &[image::Output]) -> Vec<ImageName> {
 
 fn capture_output(args: &BuildArgs) -> Vec<WrittenOutput> {
     let location = |file: &PathBuf| quote(file.as_os_str().as_encoded_bytes());
-    args.capture.iter().map(|file| WrittenOutput { kind: OutputKind::Capture, location: location(file) }).collect()
+    args.capture
+        .iter()
+        .map(|file| WrittenOutput { kind: OutputKind::Capture, location: location(file) })
+        .collect()
 }
 
 fn next_commands(names: &[ImageName], args: &BuildArgs) -> Vec<String> {

@@ -48,7 +48,9 @@ pub enum CommandError {
         image: String,
     },
     /// Evidence is missing.
-    #[error("the capture is incomplete ({why}), so the slim image could lack files that are needed; trace again, or build with --allow-incomplete")]
+    #[error(
+        "the capture is incomplete ({why}), so the slim image could lack files that are needed; trace again, or build with --allow-incomplete"
+    )]
     Incomplete {
         /// What happened to it.
         why: String,
@@ -90,7 +92,9 @@ pub enum CommandError {
     #[error("container {0} is not running: start it, or use --image to trace it from its start")]
     NotRunning(String),
     /// The engine's processes are not ours to see.
-    #[error("process {pid} of container {container} is not on this kernel: slim has to run where the containers run")]
+    #[error(
+        "process {pid} of container {container} is not on this kernel: slim has to run where the containers run"
+    )]
     OtherKernel {
         /// The container (quoted).
         container: String,
@@ -135,12 +139,13 @@ impl CommandError {
             | Self::NoCapture(_)
             | Self::OtherImage { .. }
             | Self::Merge(_)
-            | Self::Rules(RulesError::NotAbsolute { .. } | RulesError::Pattern { .. } | RulesError::TooLarge { .. }) => {
-                Exit::Usage
-            }
-            Self::Engine(EngineError::TagExists { .. }) | Self::Image(_) | Self::Rootfs(_) | Self::Archive(_) => {
-                Exit::Build
-            }
+            | Self::Rules(
+                RulesError::NotAbsolute { .. } | RulesError::Pattern { .. } | RulesError::TooLarge { .. },
+            ) => Exit::Usage,
+            Self::Engine(EngineError::TagExists { .. })
+            | Self::Image(_)
+            | Self::Rootfs(_)
+            | Self::Archive(_) => Exit::Build,
             Self::Engine(_) | Self::Exercise(_) | Self::NotRunning(_) => Exit::Engine,
             Self::Tracer(_) | Self::OtherKernel { .. } | Self::Unfit | Self::NotRoot => Exit::Unsupported,
             Self::Incomplete { .. } => Exit::CaptureIncomplete,

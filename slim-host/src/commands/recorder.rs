@@ -54,7 +54,12 @@ impl Recorder {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn finish(self, status: Status, duration_ns: u64, loss: LossCounts) -> Result<(), CommandError> {
+    pub(super) fn finish(
+        self,
+        status: Status,
+        duration_ns: u64,
+        loss: LossCounts,
+    ) -> Result<(), CommandError> {
         self.step(Step::Finish { status, duration_ns, loss })?.join()
     }
 

@@ -89,12 +89,17 @@ pub(super) async fn observe(
         End::Exited(code) => format!("the container ended with exit code {code}"),
     });
     let took = began.elapsed();
-    let capture = session.finish(vec![(TARGET, header)])?.pop().ok_or(CommandError::Defect("closed the trace"))?;
+    let capture =
+        session.finish(vec![(TARGET, header)])?.pop().ok_or(CommandError::Defect("closed the trace"))?;
     Ok(Observed { capture, mountinfo, took, warnings })
 }
 
 /// Lets the trace go on beside `work` until that ends.
-async fn beside<T>(session: &mut Session, live: &Live, mut work: impl Future<Output = T> + Unpin) -> Result<T, CommandError> {
+async fn beside<T>(
+    session: &mut Session,
+    live: &Live,
+    mut work: impl Future<Output = T> + Unpin,
+) -> Result<T, CommandError> {
     loop {
         tokio::select! {
             biased;
@@ -208,7 +213,9 @@ fn until(args: &BuildArgs) -> String {
         (None, [_, ..]) => ends.push("the commands in it end".to_owned()),
         (None, []) => ends.push("it ends by itself".to_owned()),
     }
-    ends.extend(args.until.duration.map(|duration| format!("after {}", humantime::format_duration(duration))));
+    ends.extend(
+        args.until.duration.map(|duration| format!("after {}", humantime::format_duration(duration))),
+    );
     ends.push("Ctrl-C".to_owned());
     format!("until {}", ends.join(", or "))
 }

@@ -71,8 +71,11 @@ impl Session {
     /// # Errors
     /// When the kernel gives no random numbers for the id.
     pub(super) fn header(&self, image: ImageIdentity, engine: &EngineInfo) -> Result<Header, CommandError> {
-        let id = CaptureId::random()
-            .map_err(|source| CommandError::Io { operation: "get random numbers for", path: "a capture".into(), source })?;
+        let id = CaptureId::random().map_err(|source| CommandError::Io {
+            operation: "get random numbers for",
+            path: "a capture".into(),
+            source,
+        })?;
         Ok(Header {
             id,
             image,
@@ -228,13 +231,11 @@ fn cgroup_mode(engine: &EngineInfo) -> Result<CgroupMode, TracerError> {
     }
     let controllers = procfs::cgroups().map_err(|source| TracerError::Process { pid: 0, source })?;
     let usable = ["pids", "memory", "cpuset", "devices"];
-    let found = usable.iter().find_map(|name| {
-        controllers.0.iter().find(|c| c.name == *name && c.enabled && c.hierarchy != 0)
-    });
+    let found = usable
+        .iter()
+        .find_map(|name| controllers.0.iter().find(|c| c.name == *name && c.enabled && c.hierarchy != 0));
     match found {
-        Some(found) => {
-            Ok(CgroupMode::V1 { controller: found.name.clone(), hierarchy_id: found.hierarchy })
-        }
+        Some(found) => Ok(CgroupMode::V1 { controller: found.name.clone(), hierarchy_id: found.hierarchy }),
         None => Ok(CgroupMode::V2),
     }
 }
@@ -253,5 +254,6 @@ fn options(cgroups: CgroupMode) -> Options {
 /// `CLOCK_MONOTONIC`, the clock of the kernel's events, in nanoseconds.
 fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
-    u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default()
+    u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000
+        + u64::try_from(now.tv_nsec).unwrap_or_default()
 }

@@ -75,7 +75,9 @@ fn from_layers(candidates: Candidates) -> Result<Opened, CommandError> {
             (None, None) => break,
         };
         match located.and_then(|layers| Rootfs::mount(&layers)) {
-            Ok(rootfs) => return Ok(Opened::Files(Box::new(SourceFiles::from_overlay(rootfs, &Limits::default())?))),
+            Ok(rootfs) => {
+                return Ok(Opened::Files(Box::new(SourceFiles::from_overlay(rootfs, &Limits::default())?)));
+            }
             Err(error) => why = describe(&error),
         }
     }

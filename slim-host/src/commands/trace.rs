@@ -20,7 +20,6 @@ use crate::{
     report::{TraceReport, terminal},
 };
 
-/// Longest time that an engine may take to tell of a container that has ended, when all have.
 type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
 
 /// One image that is traced, with its capture.
@@ -38,8 +37,11 @@ struct Subject {
 /// When something cannot be traced, the host command fails, or a capture cannot be written.
 pub(super) async fn execute(context: &Context, args: &TraceArgs) -> Result<(), CommandError> {
     let engine = Engine::connect(context.host.as_deref()).await?;
-    let signals = Signals::listen()
-        .map_err(|source| CommandError::Io { operation: "listen for", path: "signals".into(), source })?;
+    let signals = Signals::listen().map_err(|source| CommandError::Io {
+        operation: "listen for",
+        path: "signals".into(),
+        source,
+    })?;
     tokio::select! {
         traced = trace(context, args, &engine, &signals) => traced,
         () = signals.fatal() => Err(CommandError::Interrupted),
@@ -254,16 +256,29 @@ impl<'a> Tracing<'a> {
 
     /// A container that ends while we look at it was traced since it was announced, or cannot be traced any more.
     async fn attach_if_running(&mut self, id: &str) -> Result<(), CommandError> {
-        match self.engine.container(id).await {
-            Ok(container) if container.pid.is_some() => match self.attach(&container) {
-                Err(CommandError::Tracer(error)) => log::info!("{id} ended before we could look at it: {error}"),
-                attached => return attached,
-            },
-            Ok(container) => self.note(&container.image_id, id, &container.name),
-            Err(EngineError::UnknownContainer { .. }) => {}
-            Err(error) => return Err(error.into()),
+        let Some(container) = self.look(id).await? else { return Ok(()) };
+        if container.pid.is_none() {
+            self.note(&container.image_id, id, &container.name);
+            return Ok(());
         }
-        Ok(())
+        match self.attach(&container) {
+            Err(error @ (CommandError::Tracer(_) | CommandError::OtherKernel { .. })) => {
+                match self.look(id).await? {
+                    Some(now) if now.pid == container.pid => Err(error),
+                    Some(_) | None => Ok(()),
+                }
+            }
+            attached => attached,
+        }
+    }
+
+    /// The container as it is now; `None` when it was removed.
+    async fn look(&self, id: &str) -> Result<Option<ContainerView>, CommandError> {
+        match self.engine.container(id).await {
+            Ok(container) => Ok(Some(container)),
+            Err(EngineError::UnknownContainer { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn note(&mut self, image_id: &str, id: &str, name: &str) {
@@ -324,7 +339,12 @@ impl<'a> Tracing<'a> {
     fn finish(self) -> Result<Vec<TraceReport>, CommandError> {
         let headers = (0..).zip(self.subjects.iter().map(|subject| subject.header.clone())).collect();
         let captures = self.session.finish(headers)?;
-        Ok(self.subjects.into_iter().zip(captures).map(|(subject, capture)| report(subject, &capture)).collect())
+        Ok(self
+            .subjects
+            .into_iter()
+            .zip(captures)
+            .map(|(subject, capture)| report(subject, &capture))
+            .collect())
     }
 }
 

@@ -83,7 +83,9 @@ pub fn doctor(report: &DoctorReport) -> Page {
     let [warn, bad] = [Health::Limited, Health::Bad].map(|status| report.count(status));
     page.push(match report.status() {
         Health::Good => Line::toned(Tone::Good, "everything that slim needs is here"),
-        Health::Limited => Line::toned(Tone::Warn, format!("slim works here, with {warn} limits named above")),
+        Health::Limited => {
+            Line::toned(Tone::Warn, format!("slim works here, with {warn} limits named above"))
+        }
         Health::Bad => Line::toned(Tone::Bad, format!("slim cannot work here: {bad} bad, {warn} limited")),
     });
     page

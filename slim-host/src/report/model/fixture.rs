@@ -93,7 +93,12 @@ pub(crate) fn doctor() -> DoctorReport {
     DoctorReport {
         checks: vec![
             check("kernel", Health::Good, "6.12.0", None),
-            check("storage", Health::Limited, "vfs", Some("use overlay2: layers are exported, which is slow")),
+            check(
+                "storage",
+                Health::Limited,
+                "vfs",
+                Some("use overlay2: layers are exported, which is slow"),
+            ),
             check("btf", Health::Bad, "no /sys/kernel/btf/vmlinux", Some("boot a kernel with BTF")),
         ],
     }
