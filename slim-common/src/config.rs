@@ -100,10 +100,15 @@ pub struct Config {
     pub cgroup_subsys: u32,
     /// 1 where `bpf_get_current_task_btf` exists (Linux 5.11): the current task is then read without helper calls.
     pub typed_task: u32,
+    /// 1 when every new container is to be traced until the host knows whether it is wanted; see
+    /// [`crate::scope::UNASSIGNED`].
+    pub adopt: u32,
+    /// Explicit padding, zero.
+    pub padding: u32,
 }
 
 const _: () = assert!(size_of::<Offsets>() == 36 * 4);
-const _: () = assert!(size_of::<Config>() == 24 + 36 * 4 + 16);
+const _: () = assert!(size_of::<Config>() == 24 + 36 * 4 + 24);
 
 impl Config {
     /// All zero: the programs refuse nothing by it, the host always overrides it.
@@ -152,6 +157,8 @@ impl Config {
         hierarchy_id: 0,
         cgroup_subsys: 0,
         typed_task: 0,
+        adopt: 0,
+        padding: 0,
     };
 }
 

@@ -2,6 +2,11 @@
 
 use crate::limits::CONTAINER_ID_LEN;
 
+/// Set in the target of a container that the kernel took into the scope on its own: an engine announces a new container
+/// too late for its first instructions, so all new ones are traced until the host has sorted them. The other bits are
+/// those of the control group's id, which keeps the accesses of two such containers apart in the deduplication.
+pub const UNASSIGNED: u32 = 1 << 31;
+
 /// Value of the scope map, keyed by control group id (the inode number of its directory).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

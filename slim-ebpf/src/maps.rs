@@ -29,6 +29,10 @@ pub static SCOPE: HashMap<u64, ScopeEntry> = HashMap::with_max_entries(SCOPE_ENT
 #[map]
 pub static WANTED: HashMap<ContainerId, u32> = HashMap::with_max_entries(WANTED_ENTRIES, NO_PREALLOC);
 
+/// Control groups of containers that nobody announced: which container each belongs to.
+#[map]
+pub static ADOPTED: HashMap<u64, ContainerId> = HashMap::with_max_entries(SCOPE_ENTRIES, NO_PREALLOC);
+
 /// Claimed accesses with the number of times that each happened.
 #[map]
 pub static SEEN: HashMap<DedupKey, u64> = HashMap::with_max_entries(SEEN_ENTRIES, NO_PREALLOC);

@@ -15,6 +15,7 @@ mod build;
 mod doctor;
 mod error;
 mod explain;
+mod newcomers;
 mod recorder;
 mod run;
 mod session;

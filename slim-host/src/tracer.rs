@@ -17,7 +17,7 @@ pub mod snapshot;
 
 pub use aggregate::Aggregate;
 pub use event::Event;
-pub use load::{CgroupMode, Options, Tracer};
+pub use load::{CgroupMode, Newcomers, Options, Tracer};
 pub use loss::Loss;
 
 /// Why there is no trace.

@@ -10,12 +10,12 @@ use aya_ebpf::{
 };
 use slim_common::{
     limits::CONTAINER_ID_LEN,
-    scope::{ContainerId, ScopeEntry},
+    scope::{ContainerId, ScopeEntry, UNASSIGNED},
 };
 
 use crate::{
     kernel::{Addr, config},
-    maps::{NAME_SCRATCH, SCOPE, WANTED, count},
+    maps::{ADOPTED, NAME_SCRATCH, SCOPE, WANTED, count},
     scope::cgroup_id,
 };
 
@@ -41,6 +41,7 @@ pub fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     {
         // Most removed groups were never in scope.
         let _ = SCOPE.remove(&id);
+        // What it sent may not have been sorted yet: the host forgets adopted groups itself.
     }
     0
 }
@@ -49,18 +50,43 @@ pub fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
 fn try_mkdir(cgroup: Addr) -> Option<()> {
     in_hierarchy(cgroup)?;
     let id = cgroup_id(cgroup)?;
-    let entry = match announced(cgroup) {
-        Some(target) => ScopeEntry::new(target, 0),
-        None => {
-            let parent = parent(cgroup)?;
-            // SAFETY: the value is copied at once.
-            unsafe { SCOPE.get(&parent) }.copied()?
-        }
-    };
+    let entry = inherited(cgroup, id).or_else(|| named(cgroup, id))?;
     if SCOPE.insert(&id, &entry, 0).is_err() {
         count!(scope_full);
     }
     Some(())
+}
+
+/// A group below one in scope follows it.
+#[inline(always)]
+fn inherited(cgroup: Addr, id: u64) -> Option<ScopeEntry> {
+    let parent = parent(cgroup)?;
+    // SAFETY: the value is copied at once.
+    let entry = unsafe { SCOPE.get(&parent) }.copied()?;
+    // SAFETY: as above; the host asks by the group in which the task ran.
+    if let Some(container) = unsafe { ADOPTED.get(&parent) }
+        && ADOPTED.insert(&id, container, 0).is_err()
+    {
+        count!(scope_full);
+    }
+    Some(entry)
+}
+
+/// The group of a container, by its name: one that was announced, or any if all are adopted.
+#[inline(always)]
+fn named(cgroup: Addr, id: u64) -> Option<ScopeEntry> {
+    let container = container(cgroup)?;
+    // SAFETY: the value is copied at once.
+    if let Some(target) = unsafe { WANTED.get(container) }.copied() {
+        return Some(ScopeEntry::new(target, 0));
+    }
+    if config!(adopt) == 0 {
+        return None;
+    }
+    if ADOPTED.insert(&id, container, 0).is_err() {
+        count!(scope_full);
+    }
+    Some(ScopeEntry::new(UNASSIGNED | (id as u32 & !UNASSIGNED), 0))
 }
 
 /// `Some` when the group belongs to the hierarchy by which containers are told apart.
@@ -77,9 +103,9 @@ fn parent(cgroup: Addr) -> Option<u64> {
     cgroup_id(state.follow(config!(offsets.css_cgroup))?)
 }
 
-/// The target that announced the container for which `cgroup` was made.
+/// The container id in the name of a group: at its end, or before systemd's suffix.
 #[inline(always)]
-fn announced(cgroup: Addr) -> Option<u32> {
+fn container(cgroup: Addr) -> Option<&'static ContainerId> {
     let name = cgroup.follow(config!(offsets.cgroup_kn))?.follow(config!(offsets.kernfs_name))?;
     let buffer = NAME_SCRATCH.get_ptr_mut(0)?.cast::<u8>();
     // SAFETY: the buffer has twice NAME_LEN bytes; the helper checks the source.
@@ -89,18 +115,21 @@ fn announced(cgroup: Addr) -> Option<u32> {
         return None;
     }
     let len = copied as u32 - 1;
-    lookup(buffer, len.checked_sub(ID_LEN)?)
-        .or_else(|| lookup(buffer, len.checked_sub(ID_LEN + SCOPE_SUFFIX)?))
+    id_at(buffer, len.checked_sub(ID_LEN)?).or_else(|| id_at(buffer, len.checked_sub(ID_LEN + SCOPE_SUFFIX)?))
 }
 
-/// Looks up the id that starts at `start` of the name.
+/// The id that starts at `start` of the name, if there is one.
 #[inline(always)]
-fn lookup(buffer: *const u8, start: u32) -> Option<u32> {
+fn id_at(buffer: *const u8, start: u32) -> Option<&'static ContainerId> {
     if start >= NAME_LEN {
         return None;
     }
     // SAFETY: `start` is below NAME_LEN and the buffer is NAME_LEN longer; an id is shorter than that.
     let id = unsafe { &*buffer.add(start as usize).cast::<ContainerId>() };
-    // SAFETY: the value is copied at once.
-    unsafe { WANTED.get(id) }.copied()
+    for byte in id {
+        if !matches!(byte, b'0'..=b'9' | b'a'..=b'f') {
+            return None;
+        }
+    }
+    Some(id)
 }

@@ -91,6 +91,14 @@ pub enum CommandError {
     /// The container that is to be traced does not run.
     #[error("container {0} is not running: start it, or use --image to trace it from its start")]
     NotRunning(String),
+    /// The engine runs in a virtual machine, or is another machine's.
+    #[error("the engine runs on Linux {engine}, slim on {kernel}: slim has to run where the containers run")]
+    EngineElsewhere {
+        /// The engine's kernel release (quoted).
+        engine: String,
+        /// Ours.
+        kernel: String,
+    },
     /// The engine's processes are not ours to see.
     #[error(
         "process {pid} of container {container} is not on this kernel: slim has to run where the containers run"
@@ -147,7 +155,11 @@ impl CommandError {
             | Self::Rootfs(_)
             | Self::Archive(_) => Exit::Build,
             Self::Engine(_) | Self::Exercise(_) | Self::NotRunning(_) => Exit::Engine,
-            Self::Tracer(_) | Self::OtherKernel { .. } | Self::Unfit | Self::NotRoot => Exit::Unsupported,
+            Self::Tracer(_)
+            | Self::OtherKernel { .. }
+            | Self::EngineElsewhere { .. }
+            | Self::Unfit
+            | Self::NotRoot => Exit::Unsupported,
             Self::Incomplete { .. } => Exit::CaptureIncomplete,
             Self::Rules(RulesError::Contradiction { .. }) | Self::Keep(KeepError::Rules(_)) => Exit::Rules,
             Self::Keep(KeepError::Content { .. }) => Exit::Build,

@@ -9,6 +9,7 @@ use crate::{
     engine::{Cleanup, Engine, OwnedContainer, RunSpec, SourceImage, environment},
     exercise::{self, HostCommand, Target},
     output::{Live, Output},
+    tracer::Newcomers,
 };
 
 /// How long the container has after its stop signal, as `docker stop` has it.
@@ -52,8 +53,9 @@ pub(super) async fn observe(
     signals: &Signals,
     output: &Output,
 ) -> Result<Observed, CommandError> {
-    let (session, container) =
-        tokio::join!(Session::start(engine.info()), async { Ok(cleanup.create(&spec(image, args)?).await?) });
+    let (session, container) = tokio::join!(Session::start(engine.info(), Newcomers::Ignore), async {
+        Ok(cleanup.create(&spec(image, args)?).await?)
+    });
     let (mut session, container): (_, Result<OwnedContainer, CommandError>) = (session?, container);
     let container = container?;
     let header = session.header(image.identity(), engine.info())?;

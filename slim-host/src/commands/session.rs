@@ -6,16 +6,16 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use slim_common::scope::{ContainerId, ScopeEntry};
+use slim_common::scope::{ContainerId, ScopeEntry, UNASSIGNED};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{CommandError, recorder::Recorder};
+use super::{CommandError, newcomers::Newcomers, recorder::Recorder};
 use crate::{
     capture::{Accesses, Capture, CaptureId, Header, ImageIdentity, Status},
     engine::{ContainerView, EngineInfo},
     output::{Live, LiveCounts},
     path::quote,
-    tracer::{Aggregate, CgroupMode, Loss, Options, Tracer, TracerError, cgroup, snapshot},
+    tracer::{self, Aggregate, CgroupMode, Loss, Options, Tracer, TracerError, cgroup, snapshot},
 };
 
 /// Between two looks at the ring. It holds thousands of events, and a burst of new files is some thousand a tick.
@@ -33,6 +33,7 @@ pub(super) struct Session {
     started: Instant,
     started_unix: i64,
     recorders: BTreeMap<u32, Recorder>,
+    newcomers: Newcomers,
     ticks: Interval,
     ticked: u32,
 }
@@ -42,12 +43,19 @@ impl Session {
     ///
     /// # Errors
     /// When this machine cannot trace.
-    pub(super) async fn start(engine: &EngineInfo) -> Result<Self, CommandError> {
+    pub(super) async fn start(
+        engine: &EngineInfo,
+        newcomers: tracer::Newcomers,
+    ) -> Result<Self, CommandError> {
         if !rustix::process::geteuid().is_root() {
             return Err(CommandError::NotRoot);
         }
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        if engine.kernel != kernel {
+            return Err(CommandError::EngineElsewhere { engine: quote(engine.kernel.as_bytes()), kernel });
+        }
         let mode = cgroup_mode(engine)?;
-        let options = options(mode.clone());
+        let options = options(mode.clone(), newcomers);
         let tracer = tokio::task::spawn_blocking(move || Tracer::start(&options))
             .await
             .map_err(|_| CommandError::Defect("loaded the kernel programs"))??;
@@ -61,6 +69,7 @@ impl Session {
             started: Instant::now(),
             started_unix: i64::try_from(unix).unwrap_or(i64::MAX),
             recorders: BTreeMap::new(),
+            newcomers: Newcomers::default(),
             ticks,
             ticked: 0,
         })
@@ -100,6 +109,9 @@ impl Session {
     /// When the id is not one, or too many containers are announced.
     pub(super) fn announce(&mut self, id: &str, target: u32) -> Result<(), CommandError> {
         let key = container_id(id).ok_or(CommandError::Defect("read a container's id"))?;
+        for event in self.newcomers.claim(key, target) {
+            self.aggregate.add(event);
+        }
         Ok(self.tracer.announce(&key, target)?)
     }
 
@@ -143,7 +155,7 @@ impl Session {
     /// When a capture file cannot be written.
     pub(super) async fn tick(&mut self, live: &Live) -> Result<(), CommandError> {
         self.ticks.tick().await;
-        self.drain();
+        self.drain()?;
         self.ticked = self.ticked.wrapping_add(1);
         if self.ticked.is_multiple_of(TICKS_A_BATCH) {
             self.write_changes()?;
@@ -179,9 +191,9 @@ impl Session {
     pub(super) fn finish(mut self, targets: Vec<(u32, Header)>) -> Result<Vec<Capture>, CommandError> {
         // Counts first: whatever they count was sent before, so the drain that follows finds it.
         let totals = self.tracer.totals()?;
-        self.drain();
+        self.drain()?;
         let undelivered = self.aggregate.count(&totals);
-        let loss = Loss { undelivered, ..self.tracer.loss()? };
+        let loss = Loss { undelivered, unsorted: self.newcomers.refused(), ..self.tracer.loss()? };
         self.write_changes()?;
         let (duration_ns, causes) = (self.duration_ns(), loss.by_cause());
         let status = if loss.is_complete() { Status::Complete } else { Status::Lossy };
@@ -195,9 +207,23 @@ impl Session {
         Ok(captures.collect())
     }
 
-    fn drain(&mut self) {
+    fn drain(&mut self) -> Result<(), CommandError> {
         let aggregate = &mut self.aggregate;
-        self.tracer.drain(|event| aggregate.add(event));
+        let mut unassigned = Vec::new();
+        self.tracer.drain(|event| {
+            if event.target & UNASSIGNED == 0 { aggregate.add(event) } else { unassigned.push(event) }
+        });
+        let now = Instant::now();
+        for event in unassigned {
+            self.aggregate.acknowledge(event.key);
+            let container = self.tracer.adopted(event.cgroup)?;
+            let container = container.ok_or(CommandError::Defect("sorted the events of a new container"))?;
+            if let Some(event) = self.newcomers.sort(container, event, now) {
+                self.aggregate.add(event);
+            }
+        }
+        self.newcomers.forget(now);
+        Ok(())
     }
 
     fn write_changes(&mut self) -> Result<(), CommandError> {
@@ -241,11 +267,12 @@ fn cgroup_mode(engine: &EngineInfo) -> Result<CgroupMode, TracerError> {
 }
 
 /// The tracer's options. The two variables are for tests, which provoke loss with them.
-fn options(cgroups: CgroupMode) -> Options {
+fn options(cgroups: CgroupMode, newcomers: tracer::Newcomers) -> Options {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let defaults = Options::default();
     Options {
         cgroups,
+        newcomers,
         ring_bytes: number("SLIM_TEST_RING_BYTES").unwrap_or(defaults.ring_bytes),
         seen_entries: number("SLIM_TEST_SEEN_ENTRIES").or(defaults.seen_entries),
     }

@@ -18,6 +18,7 @@ use crate::{
     output::Page,
     path::quote,
     report::{TraceReport, terminal},
+    tracer::Newcomers,
 };
 
 type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
@@ -57,13 +58,14 @@ async fn trace(
     let named = inspect(engine, &args.containers).await?;
     let images = images(engine, args, &named).await?;
     let files = files(args, &named, &images);
+    let newcomers = if args.image.is_empty() { Newcomers::Ignore } else { Newcomers::Adopt };
     // Listening starts before we look who runs, or a container that starts in between would be missed.
     let mut events: Events = if args.image.is_empty() {
         Box::pin(futures_util::stream::pending())
     } else {
         Box::pin(engine.watch(&images, SystemTime::now()))
     };
-    let mut tracing = Tracing::begin(engine, images, files).await?;
+    let mut tracing = Tracing::begin(engine, images, files, newcomers).await?;
     for container in &named {
         tracing.attach(container)?;
     }
@@ -214,8 +216,9 @@ impl<'a> Tracing<'a> {
         engine: &'a Engine,
         images: Vec<SourceImage>,
         files: Vec<PathBuf>,
+        newcomers: Newcomers,
     ) -> Result<Self, CommandError> {
-        let mut session = Session::start(engine.info()).await?;
+        let mut session = Session::start(engine.info(), newcomers).await?;
         let mut subjects = Vec::with_capacity(images.len());
         for ((image, file), target) in images.into_iter().zip(files).zip(0..) {
             let header = session.header(image.identity(), engine.info())?;
@@ -262,11 +265,10 @@ impl<'a> Tracing<'a> {
             return Ok(());
         }
         match self.attach(&container) {
+            // The engine may take a while to notice that its process is gone.
             Err(error @ (CommandError::Tracer(_) | CommandError::OtherKernel { .. })) => {
-                match self.look(id).await? {
-                    Some(now) if now.pid == container.pid => Err(error),
-                    Some(_) | None => Ok(()),
-                }
+                log::info!("{id} ended before we could look at it: {error}");
+                Ok(())
             }
             attached => attached,
         }

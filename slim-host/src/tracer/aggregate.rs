@@ -77,6 +77,11 @@ impl Aggregate {
         self.keys.insert(event.key, [object, requested]);
     }
 
+    /// Notes that the event of `key` arrived, though it may come to nothing.
+    pub fn acknowledge(&mut self, key: DedupKey) {
+        self.keys.entry(key).or_default();
+    }
+
     /// Takes in what a process holds at `now_ns` of `CLOCK_MONOTONIC`.
     pub fn add_holder(&mut self, target: Target, holder: Holder, now_ns: u64) {
         let key = AccessKey { path: holder.path, kind: AccessKind::Snapshot, outcome: Outcome::Found };
@@ -187,6 +192,7 @@ mod tests {
         Event {
             key: [key, 0, 0, 0],
             time_ns: 1_000 + key,
+            cgroup: 1,
             target,
             kind: AccessKind::Open,
             outcome: Outcome::Found,

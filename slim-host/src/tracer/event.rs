@@ -36,6 +36,8 @@ pub struct Event {
     pub key: DedupKey,
     /// `CLOCK_MONOTONIC` in nanoseconds.
     pub time_ns: u64,
+    /// Id of the control group in which the task ran.
+    pub cgroup: u64,
     /// Whose capture it belongs to.
     pub target: u32,
     /// The operation.
@@ -63,7 +65,7 @@ impl Event {
         let mut reader = Reader { bytes, want: EventHeader::SIZE };
         let key = [reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?];
         let time_ns = reader.u64()?;
-        let _cgroup = reader.u64()?;
+        let cgroup = reader.u64()?;
         let target = reader.u32()?;
         let kind = access_kind(reader.u32()?)?;
         let result = reader.u32()?.cast_signed();
@@ -85,6 +87,7 @@ impl Event {
         Ok(Self {
             key,
             time_ns,
+            cgroup,
             target,
             kind,
             outcome: if result == 0 { Outcome::Found } else { Outcome::Failed(-result) },
@@ -218,7 +221,10 @@ mod tests {
     fn outcome_and_who() {
         let event = Event::decode(&bytes(kind::STAT, -2, 0, [b"/x", b"", b"", b""])).unwrap();
         assert_eq!((event.outcome, event.kind), (Outcome::Failed(2), AccessKind::Stat));
-        assert_eq!((event.key, event.time_ns, event.target, event.pid), ([1, 2, 3, 4], 5, 7, 8));
+        assert_eq!(
+            (event.key, event.time_ns, event.cgroup, event.target, event.pid),
+            ([1, 2, 3, 4], 5, 6, 7, 8)
+        );
         assert_eq!(event.comm, b"nginx");
     }
 

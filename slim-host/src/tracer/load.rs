@@ -7,7 +7,7 @@ use std::{
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::BtfTracePoint,
 };
 use slim_common::{
@@ -43,11 +43,22 @@ pub enum CgroupMode {
     },
 }
 
+/// What to do with containers that start while we trace and that nobody announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newcomers {
+    /// They are none of our business.
+    Ignore,
+    /// Trace them, each as an unassigned target, until the host knows better.
+    Adopt,
+}
+
 /// How to load.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// By which control groups containers are told apart.
     pub cgroups: CgroupMode,
+    /// Whether to trace every new container until it is sorted; see [`Tracer::adopted`].
+    pub newcomers: Newcomers,
     /// Size of the event ring in bytes, a power of two of at least one page. Tests make it tiny.
     pub ring_bytes: u32,
     /// Entries of the deduplication map; `None` for the built-in size. Tests make it tiny.
@@ -56,7 +67,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cgroups: CgroupMode::V2, ring_bytes: RING_BYTES, seen_entries: None }
+        Self {
+            cgroups: CgroupMode::V2,
+            newcomers: Newcomers::Ignore,
+            ring_bytes: RING_BYTES,
+            seen_entries: None,
+        }
     }
 }
 
@@ -123,6 +139,21 @@ impl Tracer {
         self.map::<u64, ScopeEntry>("SCOPE")?
             .insert(cgroup, entry, 0)
             .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })
+    }
+
+    /// The container for which the kernel took control group `cgroup` into the scope on its own.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the map.
+    pub fn adopted(&self, cgroup: u64) -> Result<Option<ContainerId>, TracerError> {
+        let map = self.ebpf.map("ADOPTED").ok_or(TracerError::Map { name: "ADOPTED" })?;
+        let map = HashMap::<_, u64, ContainerId>::try_from(map)
+            .map_err(|source| TracerError::MapAccess { name: "ADOPTED", source })?;
+        match map.get(&cgroup, 0) {
+            Ok(container) => Ok(Some(container)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(source) => Err(TracerError::MapAccess { name: "ADOPTED", source }),
+        }
     }
 
     /// Hands every waiting event to `sink`; how many there were.
@@ -233,6 +264,8 @@ fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
         hierarchy_id,
         cgroup_subsys,
         typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
+        adopt: u32::from(options.newcomers == Newcomers::Adopt),
+        padding: 0,
     })
 }
 

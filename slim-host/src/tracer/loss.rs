@@ -21,6 +21,8 @@ pub struct Loss {
     pub undecodable: u64,
     /// Accesses that the kernel recorded as sent and that never arrived.
     pub undelivered: u64,
+    /// Events of new containers for which there was no room until somebody said whose they are.
+    pub unsorted: u64,
 }
 
 impl Loss {
@@ -59,6 +61,7 @@ impl Loss {
             recursion_misses,
             undecodable,
             undelivered,
+            unsorted,
         } = *self;
         [
             ("ring_full", ring_full),
@@ -68,6 +71,7 @@ impl Loss {
             ("recursion_misses", recursion_misses),
             ("undecodable", undecodable),
             ("undelivered", undelivered),
+            ("unsorted", unsorted),
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)
