@@ -89,7 +89,7 @@ async fn trace(
     signals.trace_is_over();
     tracing.last_look().await;
     let counts = tracing.session.counts()?;
-    live.finish(&counts);
+    live.finish(counts);
     let reports = tracing.finish()?;
     show(context, &reports)?;
     ended

@@ -42,19 +42,19 @@ fn os_error() -> FactError {
 }
 
 /// Makes one change to a healthy machine and expects these checks, and only these, to be less than good.
-fn check(change: impl FnOnce(&mut Facts), expected: &[(&str, Status)]) {
+fn check(change: impl FnOnce(&mut Facts), expected: &[(&str, Health)]) {
     let mut facts = healthy();
     change(&mut facts);
     let checks = checks(&facts);
     let wrong: Vec<_> =
-        checks.iter().filter(|c| c.status != Status::Good).map(|c| (c.name, c.status)).collect();
+        checks.iter().filter(|c| c.status != Health::Good).map(|c| (c.name, c.status)).collect();
     assert_eq!(wrong, expected);
     for check in &checks {
-        assert_eq!(check.remedy.is_some(), check.status != Status::Good, "{check:?}");
+        assert_eq!(check.remedy.is_some(), check.status != Health::Good, "{check:?}");
         assert!(!check.found.is_empty() && !check.found.contains('\n'), "{check:?}");
         assert!(check.remedy.as_ref().is_none_or(|remedy| remedy.ends_with('.')), "{check:?}");
     }
-    assert_eq!(is_usable(&checks), expected.iter().all(|(_, status)| *status != Status::Bad));
+    assert_eq!(is_usable(&checks), expected.iter().all(|(_, status)| *status != Health::Bad));
 }
 
 #[test]
@@ -91,30 +91,30 @@ fn kernels() {
         facts.engine.as_mut().unwrap().kernel = release.into();
     };
     check(|facts| old(facts, "5.8.0", (5, 8)), &[]);
-    check(|facts| old(facts, "5.7.19", (5, 7)), &[("kernel", Status::Bad)]);
-    check(|facts| facts.btf = Err(os_error()), &[("btf", Status::Bad)]);
-    check(|facts| facts.btf = Ok(0), &[("btf", Status::Bad)]);
-    check(|facts| facts.tracefs = Ok(None), &[("tracefs", Status::Limited)]);
+    check(|facts| old(facts, "5.7.19", (5, 7)), &[("kernel", Health::Bad)]);
+    check(|facts| facts.btf = Err(os_error()), &[("btf", Health::Bad)]);
+    check(|facts| facts.btf = Ok(0), &[("btf", Health::Bad)]);
+    check(|facts| facts.tracefs = Ok(None), &[("tracefs", Health::Limited)]);
     check(
         |facts| {
             old(facts, "5.10.0", (5, 10));
             facts.capabilities = Ok(!(1 << CAP_SYS_RESOURCE));
         },
-        &[("capabilities", Status::Limited)],
+        &[("capabilities", Health::Limited)],
     );
     check(|facts| facts.capabilities = Ok(!(1 << CAP_SYS_RESOURCE)), &[]);
 }
 
 #[test]
 fn privileges() {
-    check(|facts| facts.capabilities = Ok(0), &[("capabilities", Status::Bad)]);
-    check(|facts| facts.capabilities = Ok(1 << CAP_BPF), &[("capabilities", Status::Bad)]);
+    check(|facts| facts.capabilities = Ok(0), &[("capabilities", Health::Bad)]);
+    check(|facts| facts.capabilities = Ok(1 << CAP_BPF), &[("capabilities", Health::Bad)]);
     let tracing = 1 << CAP_BPF | 1 << CAP_PERFMON;
-    check(|facts| facts.capabilities = Ok(tracing), &[("capabilities", Status::Limited)]);
-    check(|facts| facts.capabilities = Ok(!(1 << CAP_SYS_PTRACE)), &[("capabilities", Status::Limited)]);
-    check(|facts| facts.overlay = Err(os_error()), &[("overlay", Status::Limited)]);
+    check(|facts| facts.capabilities = Ok(tracing), &[("capabilities", Health::Limited)]);
+    check(|facts| facts.capabilities = Ok(!(1 << CAP_SYS_PTRACE)), &[("capabilities", Health::Limited)]);
+    check(|facts| facts.overlay = Err(os_error()), &[("overlay", Health::Limited)]);
     let refused = || -> ProbeError { "no\x1b[2Jbpf".into() };
-    check(|facts| facts.bpf = Probe::Refused(refused()), &[("bpf", Status::Bad)]);
+    check(|facts| facts.bpf = Probe::Refused(refused()), &[("bpf", Health::Bad)]);
 }
 
 #[test]
@@ -124,11 +124,11 @@ fn engines() {
             facts.engine = Err(EngineError::NoSocket { tried: vec!["/var/run/docker.sock".into()] });
             (facts.witness, facts.data_root) = (None, None);
         },
-        &[("engine", Status::Bad), ("same-kernel", Status::Limited), ("storage", Status::Limited)],
+        &[("engine", Health::Bad), ("same-kernel", Health::Limited), ("storage", Health::Limited)],
     );
-    check(|facts| facts.engine.as_mut().unwrap().kernel = "6.1.0".into(), &[("same-kernel", Status::Bad)]);
+    check(|facts| facts.engine.as_mut().unwrap().kernel = "6.1.0".into(), &[("same-kernel", Health::Bad)]);
     let not_seen = Witness::NotSeen { container: "web".into(), pid: 7 };
-    check(|facts| facts.witness = Some(Ok(not_seen)), &[("same-kernel", Status::Bad)]);
+    check(|facts| facts.witness = Some(Ok(not_seen)), &[("same-kernel", Health::Bad)]);
     check(|facts| facts.witness = Some(Ok(Witness::NoContainer)), &[]);
 }
 
@@ -146,22 +146,22 @@ fn cgroups() {
             facts.cgroups = hybrid();
             facts.engine.as_mut().unwrap().cgroup_version = Some(1);
         },
-        &[("cgroup", Status::Limited)],
+        &[("cgroup", Health::Limited)],
     );
     let v1 = || Ok(CgroupMounts { unified: None, v1_controllers: ["memory".to_owned()].into() });
-    check(|facts| facts.cgroups = v1(), &[("cgroup", Status::Bad)]);
-    check(|facts| facts.cgroups = Ok(CgroupMounts::default()), &[("cgroup", Status::Bad)]);
+    check(|facts| facts.cgroups = v1(), &[("cgroup", Health::Bad)]);
+    check(|facts| facts.cgroups = Ok(CgroupMounts::default()), &[("cgroup", Health::Bad)]);
 }
 
 #[test]
 fn storages() {
     let with = |storage| move |facts: &mut Facts| facts.engine.as_mut().unwrap().storage = storage;
     check(with(Storage::Containerd { snapshotter: "overlayfs".into() }), &[]);
-    check(with(Storage::Containerd { snapshotter: "zfs".into() }), &[("storage", Status::Limited)]);
-    check(with(Storage::GraphDriver("btrfs".into())), &[("storage", Status::Limited)]);
-    check(|facts| facts.data_root = Some(None), &[("storage", Status::Limited)]);
-    check(|facts| facts.temp.1 = Ok(1 << 20), &[("temp-space", Status::Limited)]);
-    check(|facts| facts.temp.1 = Err(os_error()), &[("temp-space", Status::Bad)]);
+    check(with(Storage::Containerd { snapshotter: "zfs".into() }), &[("storage", Health::Limited)]);
+    check(with(Storage::GraphDriver("btrfs".into())), &[("storage", Health::Limited)]);
+    check(|facts| facts.data_root = Some(None), &[("storage", Health::Limited)]);
+    check(|facts| facts.temp.1 = Ok(1 << 20), &[("temp-space", Health::Limited)]);
+    check(|facts| facts.temp.1 = Err(os_error()), &[("temp-space", Health::Bad)]);
 }
 
 #[test]
