@@ -22,7 +22,6 @@ pub mod explain;
 pub mod plan;
 pub mod reason;
 pub mod rules;
-pub mod summary;
 #[cfg(test)]
 mod testing;
 
@@ -30,7 +29,6 @@ pub use explain::{Explanation, explain};
 pub use plan::{Inputs, plan};
 pub use reason::{KeepReason, ReasonClass};
 pub use rules::{Rules, RulesError};
-pub use summary::{Summary, Tally, summarize};
 
 /// Why there is no keep set.
 #[derive(Debug, thiserror::Error)]

@@ -56,27 +56,27 @@ pub enum KeepReason {
     Included(String),
 }
 
-/// Reasons of one kind, the most telling first: what a path with several reasons is counted under.
+/// Reasons of one kind, put together for counting. A path with several reasons counts for the first of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum ReasonClass {
-    /// Seen in use.
-    Accessed,
-    /// Run by the image configuration.
+    /// A process of the container used it.
+    Used,
+    /// The image configuration runs it.
     Command,
-    /// Needed by an ELF file: interpreter, libraries, the loader's configuration.
-    Elf,
-    /// Needed by a script.
-    Script,
-    /// A symlink to something kept.
+    /// A symlink on the way to a kept file.
     Symlink,
-    /// Part of a package that is kept whole.
+    /// A library or ELF interpreter that a kept program needs, or what the loader reads to find them.
+    Library,
+    /// The interpreter of a kept script.
+    Script,
+    /// It belongs to a package that is kept whole.
     Package,
-    /// Included by the user.
-    Included,
-    /// Needed by every container.
+    /// A rule of the user.
+    Rule,
+    /// Containers need it whatever they run.
     Skeleton,
-    /// A directory that only holds kept paths.
+    /// It holds a kept path.
     Parent,
 }
 
@@ -104,18 +104,18 @@ impl KeepReason {
     #[must_use]
     pub fn class(&self) -> ReasonClass {
         match self {
-            Self::Accessed(_) => ReasonClass::Accessed,
+            Self::Accessed(_) => ReasonClass::Used,
             Self::SymlinkTo(_) => ReasonClass::Symlink,
             Self::Parent => ReasonClass::Parent,
             Self::ElfInterpreter { .. }
             | Self::ElfNeeded { .. }
             | Self::LoaderConfig { .. }
-            | Self::CpuVariant { .. } => ReasonClass::Elf,
+            | Self::CpuVariant { .. } => ReasonClass::Library,
             Self::Shebang { .. } => ReasonClass::Script,
             Self::Command(_) => ReasonClass::Command,
             Self::Skeleton(_) => ReasonClass::Skeleton,
             Self::Package { .. } => ReasonClass::Package,
-            Self::Included(_) => ReasonClass::Included,
+            Self::Included(_) => ReasonClass::Rule,
         }
     }
 

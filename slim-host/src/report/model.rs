@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     capture::{Capture, Status},
-    keep::{KeepReason, KeepSet},
+    keep::{KeepReason, KeepSet, ReasonClass},
     rootfs::{FileKind, FileTree, InodeId},
 };
 
@@ -34,7 +34,7 @@ pub struct BuildReport {
     /// Bytes of the source divided by bytes of the slim image, rounded to hundredths; `None` when the slim image
     /// has no bytes.
     pub ratio: Option<f64>,
-    /// Why files stayed, in the order of [`ReasonGroup`]; groups without files are left out. The sums over all
+    /// Why files stayed, in the order of [`ReasonClass`]; groups without files are left out. The sums over all
     /// groups are those of [`Self::slim`].
     pub kept: Vec<KeptGroup>,
     /// Where the removed bytes were, most bytes first; at most [`MAX_REMOVED`].
@@ -100,54 +100,11 @@ pub struct ImageSummary {
     pub directories: u64,
 }
 
-/// Reasons to keep a file, put together for counting. A file with several reasons counts for the first of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReasonGroup {
-    /// A process of the container used it.
-    Used,
-    /// The image configuration runs it.
-    Command,
-    /// A symlink on the way to a kept file.
-    Symlink,
-    /// A library or ELF interpreter that a kept program needs.
-    Library,
-    /// The interpreter of a kept script.
-    Script,
-    /// It belongs to a package that is kept whole.
-    Package,
-    /// A rule of the user.
-    Rule,
-    /// Containers need it whatever they run.
-    Skeleton,
-    /// It holds a kept path.
-    Parent,
-}
-
-impl From<&KeepReason> for ReasonGroup {
-    fn from(reason: &KeepReason) -> Self {
-        match reason {
-            KeepReason::Accessed(_) => Self::Used,
-            KeepReason::SymlinkTo(_) => Self::Symlink,
-            KeepReason::Parent => Self::Parent,
-            KeepReason::ElfInterpreter { .. }
-            | KeepReason::ElfNeeded { .. }
-            | KeepReason::LoaderConfig { .. }
-            | KeepReason::CpuVariant { .. } => Self::Library,
-            KeepReason::Shebang { .. } => Self::Script,
-            KeepReason::Command(_) => Self::Command,
-            KeepReason::Skeleton(_) => Self::Skeleton,
-            KeepReason::Package { .. } => Self::Package,
-            KeepReason::Included(_) => Self::Rule,
-        }
-    }
-}
-
 /// Files that stay for one group of reasons.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeptGroup {
     /// Why.
-    pub reason: ReasonGroup,
+    pub reason: ReasonClass,
     /// Names of anything but directories.
     pub files: u64,
     /// Their bytes.
@@ -293,11 +250,11 @@ fn summarise(
 }
 
 fn kept(tree: &FileTree, keep: &KeepSet) -> Vec<KeptGroup> {
-    let mut files: BTreeMap<ReasonGroup, u64> = BTreeMap::new();
+    let mut files: BTreeMap<ReasonClass, u64> = BTreeMap::new();
     // The bytes of a file with several names belong to the first group among all of them.
-    let mut content: BTreeMap<InodeId, (ReasonGroup, u64)> = BTreeMap::new();
+    let mut content: BTreeMap<InodeId, (ReasonClass, u64)> = BTreeMap::new();
     for (path, reasons) in keep.iter() {
-        let (Some(id), Some(group)) = (tree.id(path), reasons.iter().map(ReasonGroup::from).min()) else {
+        let (Some(id), Some(group)) = (tree.id(path), reasons.iter().map(KeepReason::class).min()) else {
             continue;
         };
         let inode = tree.inode(id);
@@ -308,7 +265,7 @@ fn kept(tree: &FileTree, keep: &KeepSet) -> Vec<KeptGroup> {
         let (first, _) = content.entry(id).or_insert((group, inode.size));
         *first = group.min(*first);
     }
-    let mut bytes: BTreeMap<ReasonGroup, u64> = BTreeMap::new();
+    let mut bytes: BTreeMap<ReasonClass, u64> = BTreeMap::new();
     for (group, size) in content.into_values() {
         let sum = bytes.entry(group).or_default();
         *sum = size.saturating_add(*sum);

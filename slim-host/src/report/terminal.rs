@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use super::model::{
-    BuildReport, CaptureSummary, DoctorReport, ImageSummary, KeptGroup, ReasonGroup, TraceReport,
-};
+use super::model::{BuildReport, CaptureSummary, DoctorReport, ImageSummary, KeptGroup, TraceReport};
 use super::removed::{Extent, RemovedDirectory};
 use crate::doctor::{Check, Health};
 use crate::{
     capture::Status,
+    keep::ReasonClass,
     output::{
         Line, Page, Tone,
         text::{count, duration, elide, size},
@@ -153,17 +152,17 @@ fn kept(groups: &[KeptGroup], room: usize) -> Vec<Line> {
     lines
 }
 
-fn reason_label(reason: ReasonGroup) -> &'static str {
+fn reason_label(reason: ReasonClass) -> &'static str {
     match reason {
-        ReasonGroup::Used => "used by the container",
-        ReasonGroup::Command => "run by the image configuration",
-        ReasonGroup::Symlink => "symlink to a kept file",
-        ReasonGroup::Library => "library of a kept program",
-        ReasonGroup::Script => "interpreter of a kept script",
-        ReasonGroup::Package => "package kept whole",
-        ReasonGroup::Rule => "rule of yours",
-        ReasonGroup::Skeleton => "needed by every container",
-        ReasonGroup::Parent => "on the way to a kept file",
+        ReasonClass::Used => "used by the container",
+        ReasonClass::Command => "run by the image configuration",
+        ReasonClass::Symlink => "symlink to a kept file",
+        ReasonClass::Library => "library of a kept program",
+        ReasonClass::Script => "interpreter of a kept script",
+        ReasonClass::Package => "package kept whole",
+        ReasonClass::Rule => "rule of yours",
+        ReasonClass::Skeleton => "needed by every container",
+        ReasonClass::Parent => "on the way to a kept file",
     }
 }
 

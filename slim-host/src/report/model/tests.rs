@@ -17,11 +17,11 @@ fn groups_add_up_to_the_slim_image() {
     assert_eq!(
         kept,
         [
-            (ReasonGroup::Used, 1, 10_100_000),
-            (ReasonGroup::Symlink, 1, 0),
-            (ReasonGroup::Library, 1, 1_200_000),
+            (ReasonClass::Used, 1, 10_100_000),
+            (ReasonClass::Symlink, 1, 0),
+            (ReasonClass::Library, 1, 1_200_000),
             // Its other name was used, so the bytes are counted there.
-            (ReasonGroup::Script, 1, 0),
+            (ReasonClass::Script, 1, 0),
         ]
     );
     assert_eq!(kept.iter().map(|g| g.1).sum::<u64>(), report.slim.files);

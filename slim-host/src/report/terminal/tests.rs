@@ -47,15 +47,15 @@ fn a_doctor() {
 fn the_fullest_build_fits_one_screen() {
     let mut report = fixture::build();
     let reasons = [
-        ReasonGroup::Used,
-        ReasonGroup::Command,
-        ReasonGroup::Symlink,
-        ReasonGroup::Library,
-        ReasonGroup::Script,
-        ReasonGroup::Package,
-        ReasonGroup::Rule,
-        ReasonGroup::Skeleton,
-        ReasonGroup::Parent,
+        ReasonClass::Used,
+        ReasonClass::Command,
+        ReasonClass::Symlink,
+        ReasonClass::Library,
+        ReasonClass::Script,
+        ReasonClass::Package,
+        ReasonClass::Rule,
+        ReasonClass::Skeleton,
+        ReasonClass::Parent,
     ];
     let bytes = u64::from(u32::MAX);
     report.kept = reasons.map(|reason| KeptGroup { reason, files: bytes, bytes }).into();
