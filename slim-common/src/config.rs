@@ -44,6 +44,8 @@ pub struct Offsets {
     pub file_path: u32,
     /// `struct file`.f_mode
     pub file_mode: u32,
+    /// `struct file`.f_flags
+    pub file_flags: u32,
     /// `struct fs_struct`.root
     pub fs_root: u32,
     /// `struct fs_struct`.pwd
@@ -100,10 +102,12 @@ pub struct Config {
     pub cgroup_subsys: u32,
     /// 1 where `bpf_get_current_task_btf` exists (Linux 5.11): the current task is then read without helper calls.
     pub typed_task: u32,
+    /// Always 0; keeps the size a multiple of 8.
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 36 * 4);
-const _: () = assert!(size_of::<Config>() == 24 + 36 * 4 + 16);
+const _: () = assert!(size_of::<Offsets>() == 37 * 4);
+const _: () = assert!(size_of::<Config>() == 24 + 37 * 4 + 20);
 
 impl Config {
     /// All zero: the programs refuse nothing by it, the host always overrides it.
@@ -129,6 +133,7 @@ impl Config {
             fdt_max_fds: 0,
             file_path: 0,
             file_mode: 0,
+            file_flags: 0,
             fs_root: 0,
             fs_pwd: 0,
             path_mnt: 0,
@@ -152,6 +157,7 @@ impl Config {
         hierarchy_id: 0,
         cgroup_subsys: 0,
         typed_task: 0,
+        padding: 0,
     };
 }
 

@@ -233,6 +233,7 @@ fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
         hierarchy_id,
         cgroup_subsys,
         typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
+        padding: 0,
     })
 }
 
