@@ -125,6 +125,20 @@ impl Tracer {
             .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })
     }
 
+    /// The control groups in scope at this moment, with what the kernel knows of each: those watched, those made for
+    /// announced containers, and the groups below them. A group that was removed is not among them any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the map.
+    pub fn scope(&self) -> Result<Vec<(u64, ScopeEntry)>, TracerError> {
+        let map = self.ebpf.map("SCOPE").ok_or(TracerError::Map { name: "SCOPE" })?;
+        let map = HashMap::<_, u64, ScopeEntry>::try_from(map)
+            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })?;
+        map.iter()
+            .collect::<Result<_, _>>()
+            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })
+    }
+
     /// Hands every waiting event to `sink`; how many there were.
     pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> usize {
         if let Some(log) = &mut self.kernel_log {
