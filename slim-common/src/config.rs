@@ -44,6 +44,8 @@ pub struct Offsets {
     pub file_path: u32,
     /// `struct file`.f_mode
     pub file_mode: u32,
+    /// `struct file`.f_flags
+    pub file_flags: u32,
     /// `struct fs_struct`.root
     pub fs_root: u32,
     /// `struct fs_struct`.pwd
@@ -103,12 +105,10 @@ pub struct Config {
     /// 1 when every new container is to be traced until the host knows whether it is wanted; see
     /// [`crate::scope::UNASSIGNED`].
     pub adopt: u32,
-    /// Explicit padding, zero.
-    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 36 * 4);
-const _: () = assert!(size_of::<Config>() == 24 + 36 * 4 + 24);
+const _: () = assert!(size_of::<Offsets>() == 37 * 4);
+const _: () = assert!(size_of::<Config>() == 24 + 37 * 4 + 20);
 
 impl Config {
     /// All zero: the programs refuse nothing by it, the host always overrides it.
@@ -134,6 +134,7 @@ impl Config {
             fdt_max_fds: 0,
             file_path: 0,
             file_mode: 0,
+            file_flags: 0,
             fs_root: 0,
             fs_pwd: 0,
             path_mnt: 0,
@@ -158,7 +159,6 @@ impl Config {
         cgroup_subsys: 0,
         typed_task: 0,
         adopt: 0,
-        padding: 0,
     };
 }
 

@@ -100,7 +100,7 @@ pub fn is_known(key: &DedupKey, presence: Presence) -> bool {
 pub enum Claim {
     /// First of its kind: send it.
     New,
-    /// Another CPU claimed it at the same time.
+    /// Another CPU claimed it at the same time; it is counted there.
     Duplicate,
     /// The map is full: send it all the same.
     Unrecorded,
@@ -115,7 +115,11 @@ pub fn claim(key: &DedupKey, presence: Presence) -> Claim {
     };
     match inserted {
         Ok(()) => Claim::New,
-        Err(EEXIST) => Claim::Duplicate,
+        Err(EEXIST) => {
+            // Whoever claimed it may have taken the claim back meanwhile, and counted that as loss.
+            is_known(key, presence);
+            Claim::Duplicate
+        }
         Err(_) => Claim::Unrecorded,
     }
 }

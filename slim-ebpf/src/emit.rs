@@ -28,6 +28,8 @@ const BPF_RB_FORCE_WAKEUP: u64 = 2;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 /// The open made the file (`FMODE_CREATED`, include/linux/fs.h, Linux 4.19).
 const FMODE_CREATED: u32 = 0x10_0000;
+/// The file has no name (`__O_TMPFILE`, include/uapi/asm-generic/fcntl.h; the same number on x86 and arm64).
+const O_TMPFILE: u32 = 0o20_000_000;
 const ENOENT: i32 = 2;
 const ENOTDIR: i32 = 20;
 
@@ -127,13 +129,14 @@ pub fn access<C: EbpfContext>(ctx: &C, root: &Root, scratch: &mut Scratch, mut h
     }
 }
 
-/// Whether the call made the file that it opened: then it is not in the image.
+/// Whether the call made the file that it opened: then it is not in the image. Each file without a name would be an
+/// object of its own, and there is no end of those.
 #[inline(always)]
 fn is_created(scratch: &Scratch) -> bool {
+    let file = Addr(scratch.file);
+    let has = |offset, bit| file.read::<u32>(offset).is_some_and(|bits| bits & bit != 0);
     scratch.file != 0
-        && Addr(scratch.file)
-            .read::<u32>(config!(offsets.file_mode))
-            .is_some_and(|mode| mode & FMODE_CREATED != 0)
+        && (has(config!(offsets.file_mode), FMODE_CREATED) || has(config!(offsets.file_flags), O_TMPFILE))
 }
 
 #[inline(always)]

@@ -105,7 +105,9 @@ impl Root {
             }
             return Ok(Self { task, fs, elsewhere: None, home, home_sb: identity.sb, dev });
         }
-        Ok(Self { task, fs, elsewhere: Some(identity), home, home_sb: entry.root_sb, dev })
+        // A jail on the container's own file system, maybe before anyone was seen at its root.
+        let home_sb = if home == dev { identity.sb } else { entry.root_sb };
+        Ok(Self { task, fs, elsewhere: Some(identity), home, home_sb, dev })
     }
 }
 

@@ -18,6 +18,7 @@ mod container;
 mod deadline;
 mod engine;
 mod image;
+pub mod kernel;
 mod slim;
 pub mod workload;
 

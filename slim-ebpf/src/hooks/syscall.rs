@@ -77,7 +77,11 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
         }
     }
     if call.path != 0 {
-        requested(scratch, call.path).ok_or(Skip::Fault)?;
+        if requested(scratch, call.path).is_none() {
+            // The kernel refuses some calls before it reads their path (flags, seccomp): then it may lie on a page that
+            // nobody touched yet, or nowhere.
+            return Err(if result < 0 { Skip::Irrelevant } else { Skip::Fault });
+        }
         base(call, &root, scratch, &mut hash)?;
     }
     emit::access(ctx, &root, scratch, hash);
@@ -109,6 +113,11 @@ fn base(call: &Call, root: &Root, scratch: &mut Scratch, hash: &mut PathHash) ->
         // An empty path means the descriptor itself (AT_EMPTY_PATH): its open was seen.
         0 => return Err(Skip::Irrelevant),
         _ => {}
+    }
+    if call.family == Family::Chdir && scratch.header.result == 0 {
+        // It started from the directory before, of which nothing is known any more. The object has to do.
+        scratch.header.requested_len = 0;
+        return Ok(());
     }
     let start = if call.dirfd == AT_FDCWD {
         Some(root.fs.addr().member(config!(offsets.fs_pwd)))

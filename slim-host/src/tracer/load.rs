@@ -8,7 +8,7 @@ use std::{
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
     maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::BtfTracePoint,
+    programs::{BtfTracePoint, ProgramError},
 };
 use slim_common::{
     config::{CGROUP_V2, Config},
@@ -28,6 +28,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sl
 /// Each program with the raw tracepoint that it is attached to; both have the same name. The order matters: groups come
 /// into scope before anything is reported about them.
 const PROGRAMS: [&str; 4] = ["cgroup_mkdir", "cgroup_rmdir", "sched_process_exec", "sys_exit"];
+
+/// How often a program is offered to the verifier, which ends with `EAGAIN` when a signal comes (kernel/bpf/verifier.c,
+/// `do_check`; libbpf tries five times as well).
+const LOAD_ATTEMPTS: u32 = 5;
 
 /// By which control groups containers are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +160,20 @@ impl Tracer {
         }
     }
 
+    /// The control groups in scope at this moment, with what the kernel knows of each: those watched, those made for
+    /// announced containers, and the groups below them. A group that was removed is not among them any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the map.
+    pub fn scope(&self) -> Result<Vec<(u64, ScopeEntry)>, TracerError> {
+        let map = self.ebpf.map("SCOPE").ok_or(TracerError::Map { name: "SCOPE" })?;
+        let map = HashMap::<_, u64, ScopeEntry>::try_from(map)
+            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })?;
+        map.iter()
+            .collect::<Result<_, _>>()
+            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })
+    }
+
     /// Hands every waiting event to `sink`; how many there were.
     pub fn drain(&mut self, mut sink: impl FnMut(Event)) -> usize {
         if let Some(log) = &mut self.kernel_log {
@@ -235,9 +253,20 @@ fn attach(ebpf: &mut Ebpf, name: &'static str, btf: &AyaBtf) -> Result<(), Trace
         .ok_or(TracerError::Program { name })?
         .try_into()
         .map_err(|source| TracerError::Attach { name, source })?;
-    program.load(name, btf).map_err(|source| TracerError::Attach { name, source })?;
+    let mut attempts = 0;
+    while let Err(source) = program.load(name, btf) {
+        attempts += 1;
+        if attempts == LOAD_ATTEMPTS || !interrupted(&source) {
+            return Err(TracerError::Attach { name, source });
+        }
+    }
     program.attach().map_err(|source| TracerError::Attach { name, source })?;
     Ok(())
+}
+
+/// Whether the verifier gave up because a signal was waiting.
+fn interrupted(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EAGAIN))
 }
 
 fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
@@ -265,7 +294,6 @@ fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
         cgroup_subsys,
         typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
         adopt: u32::from(options.newcomers == Newcomers::Adopt),
-        padding: 0,
     })
 }
 

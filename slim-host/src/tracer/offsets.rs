@@ -28,6 +28,7 @@ pub fn lookup(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         fdt_max_fds: btf.offset("fdtable", "max_fds")?,
         file_path: btf.offset("file", "f_path")?,
         file_mode: btf.offset("file", "f_mode")?,
+        file_flags: btf.offset("file", "f_flags")?,
         fs_root: btf.offset("fs_struct", "root")?,
         fs_pwd: btf.offset("fs_struct", "pwd")?,
         path_mnt: btf.offset("path", "mnt")?,

@@ -2,7 +2,9 @@
 //!
 //! It repairs what a tracer that comes late cannot have seen, and costs the processes nothing. It tells nothing about
 //! files that were opened and closed before. Paths are the kernel's (`d_path` of the container's mount namespace); what
-//! lies on another mount than the container's root is left out. Processes that end meanwhile are skipped.
+//! lies on another mount than the process's root is left out, by the id of the mount (statx, Linux 5.8) and not by path:
+//! what came from outside, such as standard output into a file of the host, has a path that looks like one of the
+//! container. Processes that end meanwhile are skipped.
 
 use std::{
     ffi::OsString,
@@ -12,6 +14,7 @@ use std::{
 };
 
 use procfs::process::Process;
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{
     TracerError,
@@ -45,15 +48,8 @@ pub fn root_dev(pid: i32) -> Result<u32, TracerError> {
 fn of_process(pid: i32) -> Result<Vec<Holder>, procfs::ProcError> {
     let process = Process::new(pid)?;
     let comm = process.stat()?.comm.into_bytes();
-    let mounts: Vec<PathBuf> = process
-        .mountinfo()?
-        .0
-        .into_iter()
-        .map(|mount| mount.mount_point)
-        .filter(|mount| mount.as_os_str() != "/")
-        .collect();
-    let on_root = |path: &Path| !mounts.iter().any(|mount| path.starts_with(mount));
     let proc = PathBuf::from(format!("/proc/{pid}"));
+    let root = mount_id(&proc.join("root"));
     let exe =
         fs::read_link(proc.join("exe")).map(|path| path.into_os_string().into_vec()).unwrap_or_default();
 
@@ -62,14 +58,21 @@ fn of_process(pid: i32) -> Result<Vec<Holder>, procfs::ProcError> {
     links.extend(entries(&proc.join("fd")));
     let mut held: Vec<RequestedPath> = links
         .iter()
+        .filter(|link| root.is_some() && mount_id(link) == root)
         .filter_map(|link| fs::read_link(link).ok())
-        .filter(|target| target.is_absolute() && on_root(target))
+        .filter(|target| target.is_absolute())
         .flat_map(|target| spellings(target.into_os_string()))
         .collect();
     held.sort_unstable();
     held.dedup();
     let pid = u32::try_from(pid).unwrap_or_default();
     Ok(held.into_iter().map(|path| Holder { pid, comm: comm.clone(), exe: exe.clone(), path }).collect())
+}
+
+/// The mount on which the file behind a link of /proc lies. Nothing is opened.
+fn mount_id(link: &Path) -> Option<u64> {
+    let found = statx(CWD, link, AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {

@@ -1,0 +1,250 @@
+//! The steps: `VERB [PATH] [WORD...] [= ERROR]`, separated by single spaces, all of them bytes.
+//!
+//! A step that ends otherwise than it says is an error, so that no case passes because its operation never happened.
+
+use std::{
+    ffi::{CStr, CString},
+    fs::File,
+    io::{Read as _, Write as _},
+    os::fd::{AsRawFd as _, OwnedFd},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use slim_tests::kernel::errno;
+
+use crate::raw::call;
+
+const AT_FDCWD: usize = libc::AT_FDCWD as usize;
+const DIRECTORY: usize = (libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) as usize;
+
+/// What one step may need of those before.
+pub(crate) struct Runner {
+    /// Control groups that may be joined.
+    procs: Vec<File>,
+    /// The directory or file that the steps with `at` start from.
+    slot: usize,
+    /// Large enough for whatever a call writes.
+    buffer: Box<[u8; 8192]>,
+}
+
+impl Runner {
+    pub(crate) fn new(procs: Vec<File>) -> Self {
+        Self { procs, slot: usize::MAX, buffer: Box::new([0; 8192]) }
+    }
+
+    /// Performs one step.
+    pub(crate) fn perform(&mut self, step: &[u8]) -> Result<()> {
+        let quoted = || slim_host::path::quote(step);
+        let mut words = step.split(|&byte| byte == b' ').collect::<Vec<_>>();
+        let expected = match words.iter().position(|word| *word == b"=") {
+            Some(at) => String::from_utf8(words.split_off(at).get(1).context("no error after =")?.to_vec())?,
+            None => "success".to_owned(),
+        };
+        let verb = std::str::from_utf8(words.remove(0)).context("a verb is text")?;
+        let words = words.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
+        let result = match self.control(verb, &words)? {
+            Some(result) => result,
+            None => self.attempt(verb, &words).with_context(quoted)?,
+        };
+        let got = result.map_or_else(errno::name, |_| "success".to_owned());
+        ensure!(got == expected, "step {} gave {got}", quoted());
+        Ok(())
+    }
+
+    /// Opens `name` in the directory `top`.
+    pub(crate) fn open_at(&mut self, top: &OwnedFd, name: &CStr) -> Result<()> {
+        self.slot = usize::try_from(top.as_raw_fd())?;
+        let opened = call(libc::SYS_openat, [self.slot, name.as_ptr() as usize, 0]);
+        opened.map(drop).map_err(|number| anyhow::anyhow!("the sentinel gave {}", errno::name(number)))
+    }
+
+    /// Steps that belong to the test and not to what is tested.
+    fn control(&mut self, verb: &str, words: &[CString]) -> Result<Option<Result<usize, i32>>> {
+        let number = |at: usize| -> Result<usize> {
+            Ok(words.get(at).context("a word is missing")?.to_str()?.parse()?)
+        };
+        match verb {
+            "join" => {
+                let mut group = self.procs.get(number(0)?).context("no such group")?;
+                group.write_all(b"0").context("cannot join")?;
+            }
+            "pause" => {
+                std::io::stdout().write_all(b"paused\n")?;
+                std::io::stdout().flush()?;
+                ensure!(std::io::stdin().read(&mut [0])? <= 1, "cannot pause");
+            }
+            // Opens the files `many/0` to `many/N-1`, M times each, from T threads at once.
+            "many" => {
+                let (files, rounds, threads) = (number(0)?, number(1)?, number(2)?);
+                let paths = (0..files)
+                    .map(|file| CString::new(format!("/many/{file}")))
+                    .collect::<Result<Vec<_>, _>>()?;
+                std::thread::scope(|scope| {
+                    let work = || (0..rounds).try_for_each(|_| open_each(&paths));
+                    let running = (0..threads).map(|_| scope.spawn(work)).collect::<Vec<_>>();
+                    running.into_iter().try_for_each(|thread| thread.join().unwrap_or(Err(libc::EFAULT)))
+                })
+                .map_err(|number| anyhow::anyhow!("many: {}", errno::name(number)))?;
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(Ok(0)))
+    }
+
+    /// Everything else: one system call each.
+    fn attempt(&mut self, verb: &str, words: &[CString]) -> Result<Result<usize, i32>> {
+        let argument = |at: usize| words.get(at).map_or(0, |word| word.as_ptr() as usize);
+        let path = argument(0);
+        let buffer = self.buffer.as_mut_ptr() as usize;
+        let slot = self.slot;
+        let flags = || open_flags(words.get(1));
+        Ok(match verb {
+            "open" => call(libc::SYS_openat, [AT_FDCWD, path, flags()?, 0o600]),
+            "openat" => call(libc::SYS_openat, [slot, path, flags()?, 0o600]),
+            "openat2-in-root" => {
+                let how = [0_u64, 0, libc::RESOLVE_IN_ROOT];
+                call(libc::SYS_openat2, [slot, path, how.as_ptr() as usize, size_of_val(&how)])
+            }
+            "openat2-invalid" => {
+                let how = [u64::MAX, 0, 0];
+                call(libc::SYS_openat2, [slot, 1, how.as_ptr() as usize, size_of_val(&how)])
+            }
+            "slot" => call(libc::SYS_openat, [AT_FDCWD, path, flags()?]).inspect(|&fd| self.slot = fd),
+            "dir" => call(libc::SYS_openat, [AT_FDCWD, path, DIRECTORY]).inspect(|&fd| self.slot = fd),
+            "reopen" => {
+                let link = CString::new(format!("/proc/self/fd/{slot}"))?;
+                call(libc::SYS_openat, [AT_FDCWD, link.as_ptr() as usize, flags()?])
+            }
+            "handle" => self.open_by_handle(path),
+            "statat" => call(libc::SYS_newfstatat, [slot, path, buffer, 0]),
+            "stat-empty" => call(
+                libc::SYS_newfstatat,
+                [slot, c"".as_ptr() as usize, buffer, libc::AT_EMPTY_PATH as usize],
+            ),
+            "statx" => call(libc::SYS_statx, [AT_FDCWD, path, 0, libc::STATX_BASIC_STATS as usize, buffer]),
+            "statx-null" => call(libc::SYS_statx, [slot, 0, libc::AT_EMPTY_PATH as usize, 0, buffer]),
+            "accessat" => call(libc::SYS_faccessat, [slot, path, 0]),
+            "accessat2" => call(libc::SYS_faccessat2, [slot, path, 0, libc::AT_EACCESS as usize]),
+            // The kernel refuses the mode before it looks at the path, which is no address at all.
+            "access-invalid" => call(libc::SYS_faccessat, [AT_FDCWD, 1, 0o777]),
+            "access-fault" => call(libc::SYS_faccessat, [AT_FDCWD, 1, 0]),
+            "readlinkat" => call(libc::SYS_readlinkat, [slot, path, buffer, 4096]),
+            "chdir" => call(libc::SYS_chdir, [path]),
+            "fchdir" => call(libc::SYS_fchdir, [slot]),
+            "exec" => spawn(libc::SYS_execve, [path, [path, argument(1), 0].as_ptr() as usize, 0, 0, 0]),
+            "execat" => {
+                spawn(libc::SYS_execveat, [slot, path, [path, argument(1), 0].as_ptr() as usize, 0, 0])
+            }
+            "exec-empty" => {
+                let arguments = [path, argument(1), 0];
+                let empty = c"".as_ptr() as usize;
+                let flags = libc::AT_EMPTY_PATH as usize;
+                spawn(libc::SYS_execveat, [slot, empty, arguments.as_ptr() as usize, 0, flags])
+            }
+            // Instead of this process: the sentinel must then be opened by the program.
+            "become" => call(libc::SYS_execve, [path, [path, argument(1), 0].as_ptr() as usize, 0]),
+            "chroot" => call(libc::SYS_chroot, [path]),
+            "mkdir" => call(libc::SYS_mkdirat, [AT_FDCWD, path, 0o755]),
+            "unlink" => call(libc::SYS_unlinkat, [AT_FDCWD, path, 0]),
+            "symlink" => call(libc::SYS_symlinkat, [path, AT_FDCWD, argument(1)]),
+            "rename" => call(libc::SYS_renameat2, [AT_FDCWD, path, AT_FDCWD, argument(1), 0]),
+            "bind" => call(libc::SYS_mount, [path, argument(1), 0, libc::MS_BIND as usize, 0]),
+            "mount" => call(libc::SYS_mount, [path, argument(1), path, 0, 0]),
+            "uid" => {
+                let id = words.first().context("no user")?.to_str()?.parse()?;
+                call(libc::SYS_setresuid, [id, id, id])
+            }
+            "map" => {
+                call(libc::SYS_mmap, [0, 4096, libc::PROT_READ as usize, libc::MAP_PRIVATE as usize, slot, 0])
+            }
+            "close" => call(libc::SYS_close, [slot]),
+            _ => return legacy(verb, path, buffer, words),
+        })
+    }
+
+    /// Opens `path` by its handle.
+    fn open_by_handle(&mut self, path: usize) -> Result<usize, i32> {
+        const MAX_HANDLE: u32 = 128;
+        self.buffer[..4].copy_from_slice(&MAX_HANDLE.to_ne_bytes());
+        let mut mount_id = 0_i32;
+        let (handle, mount) = (self.buffer.as_mut_ptr() as usize, (&raw mut mount_id) as usize);
+        call(libc::SYS_name_to_handle_at, [AT_FDCWD, path, handle, mount, 0])?;
+        call(libc::SYS_open_by_handle_at, [self.slot, handle, 0])
+    }
+}
+
+/// Calls that only the older architectures have.
+#[cfg(target_arch = "x86_64")]
+fn legacy(verb: &str, path: usize, buffer: usize, words: &[CString]) -> Result<Result<usize, i32>> {
+    use crate::raw::{call_by_gate, low_copy};
+
+    Ok(match verb {
+        "open-legacy" => call(libc::SYS_open, [path, 0]),
+        "creat" => call(libc::SYS_creat, [path, 0o600]),
+        "stat" => call(libc::SYS_stat, [path, buffer]),
+        "lstat" => call(libc::SYS_lstat, [path, buffer]),
+        "access" => call(libc::SYS_access, [path, 0]),
+        "readlink" => call(libc::SYS_readlink, [path, buffer, 4096]),
+        "open-by-gate" => {
+            const OPEN: u32 = 5;
+            low_copy(words.first().context("no path")?.to_bytes())
+                .and_then(|path| call_by_gate(OPEN, path, 0))
+        }
+        // 20 is getpid for the gate, and natively writev.
+        "getpid-by-gate" => call_by_gate(20, 1, 1),
+        // Native 21 is access; for the gate it is mount, which refuses this.
+        "mount-by-gate" => call_by_gate(21, 1, 1),
+        _ => bail!("unknown step"),
+    })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn legacy(_verb: &str, _path: usize, _buffer: usize, _words: &[CString]) -> Result<Result<usize, i32>> {
+    bail!("unknown step")
+}
+
+/// Opens each of `paths` and closes it again.
+fn open_each(paths: &[CString]) -> Result<(), i32> {
+    paths.iter().try_for_each(|path| {
+        let fd = call(libc::SYS_openat, [AT_FDCWD, path.as_ptr() as usize, 0])?;
+        call(libc::SYS_close, [fd]).map(drop)
+    })
+}
+
+/// Performs an exec in a child of this process and waits for the program's end, which must be a good one.
+fn spawn(number: libc::c_long, arguments: [usize; 5]) -> Result<usize, i32> {
+    let mut status = 0_i32;
+    match call(libc::SYS_clone, [libc::SIGCHLD as usize, 0, 0, 0, 0])? {
+        0 => {
+            let failure = call(number, arguments).err().unwrap_or_default();
+            // Does not return.
+            call(libc::SYS_exit_group, [failure as usize])
+        }
+        child => {
+            call(libc::SYS_wait4, [child, (&raw mut status) as usize, 0, 0])?;
+            match libc::WEXITSTATUS(status) {
+                0 if libc::WIFEXITED(status) => Ok(0),
+                failure => Err(failure),
+            }
+        }
+    }
+}
+
+fn open_flags(word: Option<&CString>) -> Result<usize> {
+    let Some(word) = word else { return Ok(libc::O_RDONLY as usize) };
+    let mut flags = 0;
+    for name in word.to_str()?.split('|') {
+        flags |= match name {
+            "O_CREAT" => libc::O_CREAT,
+            "O_DIRECTORY" => libc::O_DIRECTORY,
+            "O_EXCL" => libc::O_EXCL,
+            "O_NOFOLLOW" => libc::O_NOFOLLOW,
+            "O_PATH" => libc::O_PATH,
+            "O_TMPFILE" => libc::O_TMPFILE,
+            "O_TRUNC" => libc::O_TRUNC,
+            "O_WRONLY" => libc::O_WRONLY,
+            _ => bail!("unknown flag {name}"),
+        };
+    }
+    Ok(flags as usize)
+}

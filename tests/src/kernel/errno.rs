@@ -1,0 +1,30 @@
+//! Names of the error numbers that the tests speak of.
+
+const NAMES: [(&str, i32); 17] = [
+    ("EACCES", libc::EACCES),
+    ("EBADF", libc::EBADF),
+    ("EFAULT", libc::EFAULT),
+    ("EINVAL", libc::EINVAL),
+    ("EISDIR", libc::EISDIR),
+    ("ELOOP", libc::ELOOP),
+    ("ENAMETOOLONG", libc::ENAMETOOLONG),
+    ("ENOENT", libc::ENOENT),
+    ("ENOEXEC", libc::ENOEXEC),
+    ("ENOSYS", libc::ENOSYS),
+    ("ENOTDIR", libc::ENOTDIR),
+    ("EOPNOTSUPP", libc::EOPNOTSUPP),
+    ("EPERM", libc::EPERM),
+    ("EROFS", libc::EROFS),
+    ("ESTALE", libc::ESTALE),
+    ("EXDEV", libc::EXDEV),
+    ("EEXIST", libc::EEXIST),
+];
+
+/// The name of error `number`.
+#[must_use]
+pub fn name(number: i32) -> String {
+    NAMES
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map_or_else(|| format!("errno-{number}"), |(name, _)| (*name).to_owned())
+}

@@ -1,0 +1,119 @@
+//! Counts are exact, and what does not arrive is counted too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result};
+use slim_host::tracer::Options;
+use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run};
+
+use crate::plan;
+
+/// Opens of `files` files, each `count` times.
+fn opens(files: usize, count: u64) -> BTreeMap<String, u64> {
+    (0..files).map(|file| (format!("open /many/{file}"), count)).collect()
+}
+
+/// Opens 1,000 files `rounds` times each from `threads` threads; all must be counted, none lost.
+fn check_counts(rounds: u64, threads: u64) -> Result<()> {
+    const FILES: usize = 1_000;
+    if !can_run() {
+        return Ok(());
+    }
+    let tree = Tree::new()?.with_many(FILES)?;
+    let group = Hierarchy::unified()?.group()?;
+    let mut session = Session::start(&Options::default())?;
+    session.watch(&group, 0)?;
+    plan(&tree, Entry::Pivot).in_group(&group).run(&[format!("many {FILES} {rounds} {threads}")])?;
+    let counts = session.counts(0)?;
+    let wrong = counts.iter().filter(|(_, count)| **count != rounds * threads).collect::<Vec<_>>();
+    assert!(wrong.is_empty(), "{} of {} counts are wrong: {wrong:?}", wrong.len(), counts.len());
+    assert_eq!(counts, opens(FILES, rounds * threads));
+    // Reading consumes nothing, and nothing has changed since.
+    assert_eq!(sorted(session.tracer.totals()?), sorted(session.tracer.totals()?));
+    assert_eq!(session.all_counts(0)?, BTreeMap::new());
+    // The sentinel is one more.
+    assert_eq!(session.tracer.counters()?.emitted, FILES as u64 + 1);
+    session.check_complete()
+}
+
+fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort();
+    list
+}
+
+#[test]
+fn a_thousand_files_a_thousand_times() -> Result<()> {
+    check_counts(1_000, 1)
+}
+
+#[test]
+fn eight_threads_race_for_the_same_files() -> Result<()> {
+    check_counts(25, 8)
+}
+
+#[test]
+fn a_full_ring_is_loss_and_the_next_access_repairs_it() -> Result<()> {
+    const FILES: usize = 100;
+    /// Far more than it takes: some ten events fit into a page.
+    const ROUNDS: usize = 50;
+    if !can_run() {
+        return Ok(());
+    }
+    let tree = Tree::new()?.with_many(FILES)?;
+    let group = Hierarchy::unified()?.group()?;
+    let page = u32::try_from(rustix::param::page_size())?;
+    let mut session = Session::start(&Options { ring_bytes: page, ..Options::default() })?;
+    session.watch(&group, 0)?;
+    let round = format!("many {FILES} 1 1");
+    let steps = [round.as_str(), "pause"].repeat(ROUNDS);
+    // All in one process: another one would have another overlay, and its files would be others.
+    let mut child = plan(&tree, Entry::Pivot).in_group(&group).start(&steps)?;
+    child.paused()?;
+    let loss = session.tracer.loss()?;
+    let mut seen = session.all_counts(0)?.into_keys().collect::<BTreeSet<_>>();
+    assert_eq!(seen.len() as u64 + loss.ring_full, FILES as u64, "each open arrived or is counted as lost");
+    assert!(loss.ring_full > 0 && !loss.is_complete(), "{loss:?}");
+    while seen.len() < FILES {
+        child.resume()?;
+        child.paused()?;
+        let before = seen.len();
+        seen.extend(session.all_counts(0)?.into_keys());
+        assert!(seen.len() > before, "a drained ring takes in some of what was missing");
+    }
+    assert_eq!(seen, opens(FILES, 0).into_keys().collect());
+    Ok(())
+}
+
+#[test]
+fn a_full_map_loses_nothing() -> Result<()> {
+    const FILES: usize = 200;
+    if !can_run() {
+        return Ok(());
+    }
+    let tree = Tree::new()?.with_many(FILES)?;
+    let group = Hierarchy::unified()?.group()?;
+    let mut session = Session::start(&Options { seen_entries: Some(16), ..Options::default() })?;
+    session.watch(&group, 0)?;
+    plan(&tree, Entry::Pivot).in_group(&group).run(&[format!("many {FILES} 2 1")])?;
+    let accesses = session.accesses(0)?;
+    assert_eq!(accesses, opens(FILES, 0).into_keys().collect::<Vec<_>>());
+    let counters = session.tracer.counters()?;
+    assert!(counters.map_full > 0, "{counters:?}");
+    session.check_complete()
+}
+
+#[test]
+fn absent_names_are_not_loss() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let tree = Tree::new()?;
+    let group = Hierarchy::unified()?.group()?;
+    let mut session = Session::start(&Options::default())?;
+    session.watch(&group, 0)?;
+    let steps = (0..200).map(|name| format!("open /absent{name} = ENOENT")).collect::<Vec<_>>();
+    plan(&tree, Entry::Pivot).in_group(&group).run(&steps)?;
+    let expected = (0..200).map(|name| format!("open /absent{name} ENOENT")).collect();
+    assert_eq!(session.accesses(0)?, sorted::<String>(expected));
+    session.check_complete().context("absent names")
+}

@@ -1,0 +1,17 @@
+//! The tracer on the running kernel: trigger, then the exact set of accesses.
+//!
+//! Needs root, a cgroup2 mount and the kernel programs. Each test has groups, mounts and a tracer of its own, so all can
+//! run at once.
+
+mod accesses;
+mod loss;
+mod names;
+mod scope;
+mod snapshot;
+
+use slim_tests::kernel::{Entry, Plan, Tree};
+
+/// A plan for the program that cargo built beside this test.
+fn plan(tree: &Tree, entry: Entry) -> Plan {
+    Plan::new(env!("CARGO_BIN_EXE_arena-child"), tree, entry)
+}
