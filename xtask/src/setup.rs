@@ -22,7 +22,10 @@ const PACKAGES: &[&str] = &[
     "libc6-dev",      // static test programs
     "libcap2-bin",    // setcap: the metadata image
     "mmdebstrap",     // root file systems of the test images
+    "skopeo",         // second opinion on what we write
     "strace",         // the benchmark's rival
+    "umoci",          // second opinion on what we write
+    "util-linux",     // tests that drop privileges
 ];
 
 /// Brings the machine up to date and returns the engine to use.
@@ -38,6 +41,12 @@ pub(crate) fn run() -> Result<Endpoint> {
     let daemon_missing = found.is_none() && process::installed("dockerd").is_none();
     if daemon_missing || process::installed("docker").is_none() {
         wanted.push("docker.io".to_owned());
+    }
+    // Machines often have these from elsewhere than apt.
+    for (program, package) in [("npm", "npm"), ("pip", "python3-pip")] {
+        if process::installed(program).is_none() {
+            wanted.push(package.to_owned());
+        }
     }
     packages(&wanted)?;
     rust_source()?;

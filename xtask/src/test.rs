@@ -18,7 +18,9 @@ pub(crate) fn run(filter: &[String]) -> Result<()> {
     sweep(&engine)?;
     let slim = build::slim()?;
     let with_environment = |command: &mut Command| {
-        command.env("DOCKER_HOST", engine.as_str()).env("SLIM_BIN", &slim);
+        // The engine part has trials of its own, below the binary.
+        let engine = engine.as_str();
+        command.env("DOCKER_HOST", engine).env("SLIM_TEST_ENGINE", engine).env("SLIM_BIN", &slim);
         process::run(command)
     };
     // Examples in the documentation first, so that the run ends with the count that matters.
