@@ -42,12 +42,6 @@ pub(crate) fn run() -> Result<Endpoint> {
     if daemon_missing || process::installed("docker").is_none() {
         wanted.push("docker.io".to_owned());
     }
-    // Machines often have these from elsewhere than apt.
-    for (program, package) in [("npm", "npm"), ("pip", "python3-pip")] {
-        if process::installed(program).is_none() {
-            wanted.push(package.to_owned());
-        }
-    }
     packages(&wanted)?;
     rust_source()?;
     bpf_linker(llvm)?;
