@@ -98,16 +98,18 @@ impl Session {
         Ok(self.counts(target)?.into_keys().collect())
     }
 
-    /// The causes of loss that were not there, or were fewer, at the last call.
+    /// What was lost since the last call, as `lost CAUSE COUNT`.
     ///
     /// # Errors
     /// When the kernel does not tell.
     pub fn new_losses(&mut self) -> Result<Vec<String>> {
         let loss = self.tracer.loss()?.by_cause();
-        let new = loss.iter().filter(|(cause, count)| self.loss.get(*cause) != Some(count));
-        let new = new.map(|(cause, count)| format!("{cause} {count}")).collect();
-        self.loss = loss;
-        Ok(new)
+        let before = std::mem::replace(&mut self.loss, loss);
+        let new = self.loss.iter().map(|(cause, count)| (cause, count - before.get(cause).unwrap_or(&0)));
+        Ok(new
+            .filter(|(_, count)| *count > 0)
+            .map(|(cause, count)| format!("lost {cause} {count}"))
+            .collect())
     }
 
     /// Fails when anything was lost.

@@ -74,7 +74,7 @@ impl Tree {
     /// # Errors
     /// When they cannot be written.
     pub fn with_many(self, count: usize) -> Result<Self> {
-        (0..count).try_for_each(|number| self.file(&format!("many/{number}")))?;
+        (0..count).try_for_each(|number| self.file(format!("many/{number}")))?;
         Ok(self)
     }
 

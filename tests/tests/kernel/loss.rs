@@ -48,7 +48,8 @@ fn a_thousand_files_a_thousand_times() -> Result<()> {
 
 #[test]
 fn eight_threads_race_for_the_same_files() -> Result<()> {
-    check_counts(25, 8)
+    // The race is for the first access of each file; a few rounds more show that the counts stay right.
+    check_counts(5, 8)
 }
 
 #[test]

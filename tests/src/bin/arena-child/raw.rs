@@ -17,7 +17,8 @@ pub(crate) fn call<const N: usize>(number: libc::c_long, arguments: [usize; N]) 
     usize::try_from(result).map_err(|_| io::Error::last_os_error().raw_os_error().unwrap_or_default())
 }
 
-/// Calls the kernel through the 32-bit gate from 64-bit code: call `number` with two arguments below 4 GiB.
+/// Calls the kernel through the 32-bit gate from 64-bit code: call `number` with two arguments below 4 GiB. The register
+/// of the first argument of a native call holds no address.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn call_by_gate(number: u32, first: usize, second: usize) -> Result<usize, i32> {
     let result: i64;
@@ -31,6 +32,7 @@ pub(crate) fn call_by_gate(number: u32, first: usize, second: usize) -> Result<u
             inlateout("rax") u64::from(number) => result,
             in("rcx") second,
             in("rdx") 0,
+            in("rdi") 1,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }
@@ -38,8 +40,8 @@ pub(crate) fn call_by_gate(number: u32, first: usize, second: usize) -> Result<u
     usize::try_from(result).map_err(|_| -result)
 }
 
-#[cfg(target_arch = "x86_64")]
 /// A copy of `bytes` with a NUL, below 4 GiB; never freed.
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn low_copy(bytes: &[u8]) -> Result<usize, i32> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
     let address = call(
