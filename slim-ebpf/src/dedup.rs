@@ -52,10 +52,10 @@ impl PathHash {
     /// Mixes in the requested string, which lies at the start of the sections.
     ///
     /// What is behind its end is masked away in a register. To write zeros there would stall the load that follows: a
-    /// processor does not forward several small stores to one larger load.
+    /// processor does not forward several small stores to one larger load. The length needs no word of its own: the
+    /// last word is the only one with a zero byte, and every string has one.
     #[inline(always)]
     pub fn string(&mut self, scratch: &Scratch, len: u32) {
-        self.word(u64::from(len));
         let words = scratch.words();
         let whole = len as usize / 8 % (PATH_MAX / 8);
         for i in 0..PATH_MAX / 8 {
@@ -70,11 +70,15 @@ impl PathHash {
     }
 
     /// The finished key of an access with these properties.
+    ///
+    /// They are not mixed but added, half to each lane: two accesses with the same paths differ in one lane then for
+    /// certain, two with different paths differ by the lanes themselves.
     #[inline(always)]
-    pub fn key(mut self, kind: u32, result: i32, target: u32, root_dev: u32) -> DedupKey {
-        self.word(u64::from(target) << 32 | u64::from(root_dev));
-        self.word(u64::from(result.cast_unsigned()) << 32 | u64::from(kind));
-        self.lanes
+    pub fn key(self, kind: u32, result: i32, target: u32, root_dev: u32) -> DedupKey {
+        let [a, b] = self.lanes;
+        let place = u64::from(target) << 32 | u64::from(root_dev);
+        let meaning = u64::from(result.cast_unsigned()) << 32 | u64::from(kind);
+        [a ^ place, b ^ meaning]
     }
 }
 
