@@ -32,8 +32,8 @@ pub mod flag {
     pub const UNCLAIMED: u32 = 1 << 1;
 }
 
-/// What makes an access distinct in the kernel: see `dedup.rs` of the kernel programs for its parts.
-pub type DedupKey = [u64; 4];
+/// What makes an access distinct in the kernel: a hash of all its parts, see `dedup.rs` of the kernel programs.
+pub type DedupKey = [u64; 2];
 
 /// The fixed part of an event.
 #[repr(C)]
@@ -73,7 +73,7 @@ pub struct EventHeader {
     pub exe_len: u32,
 }
 
-const _: () = assert!(size_of::<EventHeader>() == 112);
+const _: () = assert!(size_of::<EventHeader>() == 96);
 const _: () = assert!(align_of::<EventHeader>() == 8);
 
 impl EventHeader {

@@ -6,9 +6,10 @@ pub const PATH_MAX: usize = 4096;
 /// Longest single name (`NAME_MAX`); dentry names are never longer.
 pub const NAME_MAX: usize = 255;
 
-/// Directories that a dentry walk climbs at most. Deeper objects are counted as too long, never cut silently.
-/// The verifier follows every iteration, so this bounds load time; real images stay below 32.
-pub const WALK_DEPTH: usize = 128;
+/// Steps that the dentry walks of one event take together: one for each name and each mount point, two for each walk.
+/// What needs more is counted as too long, never cut silently. The verifier follows every step, so this bounds load
+/// time; real images stay below 32 a walk.
+pub const WALK_STEPS: usize = 256;
 
 /// Bytes that all path sections of one event may take together.
 pub const SECTIONS_MAX: usize = 16 * 1024;

@@ -1,18 +1,16 @@
 //! One event for one distinct access, however often it happens.
 //!
-//! The key of an access is a 128-bit hash over the requested string and the identities of object and base, beside
-//! kind, result, target and device in the clear. It is seeded at random, so nobody can prepare two names that
-//! collide; by chance one pair among a million accesses collides with probability 2^-89.
+//! The key of an access is a 128-bit hash over the requested string, the identities of object and base, and kind,
+//! result, target and device. It is seeded at random, so nobody can prepare two names that collide; by chance one
+//! pair among a million accesses collides with probability 2^-89. Nothing beside the hash: the map hashes and compares
+//! every byte of the key once more on each access.
 //!
 //! A key is claimed before the event is sent and the claim is taken back when the ring is full: the next access
 //! of the same path tries again. Claims are never consumed; the host reads them as running totals.
 
 use core::arch::asm;
 
-use slim_common::{
-    event::{DedupKey, EventHeader},
-    limits::PATH_MAX,
-};
+use slim_common::{event::DedupKey, limits::PATH_MAX};
 
 use crate::{
     kernel::{Identity, config},
@@ -48,33 +46,47 @@ impl PathHash {
     pub fn identity(&mut self, identity: &Identity) {
         self.word(identity.ino);
         self.word(identity.name);
-        self.word(identity.sb);
+        self.word(identity.fs);
     }
 
-    /// Mixes in the requested string, whose rest up to the next multiple of 8 is zero.
+    /// Mixes in the requested string, which lies at the start of the sections.
+    ///
+    /// What is behind its end is masked away in a register. To write zeros there would stall the load that follows: a
+    /// processor does not forward several small stores to one larger load. The length needs no word of its own: the
+    /// last word is the only one with a zero byte, and every string has one.
     #[inline(always)]
-    pub fn string(&mut self, scratch: &Scratch) {
-        let len = scratch.header.requested_len;
-        // The sections begin 8-aligned and hold more than PATH_MAX bytes.
-        let words = (&raw const scratch.sections).cast::<u64>();
+    pub fn string(&mut self, scratch: &Scratch, len: u32) {
+        let words = scratch.words();
+        let whole = len as usize / 8 % (PATH_MAX / 8);
         for i in 0..PATH_MAX / 8 {
-            if i as u32 * 8 >= len {
+            if i >= whole {
                 break;
             }
-            // SAFETY: `i` is below PATH_MAX / 8.
+            // SAFETY: `i` is below PATH_MAX / 8, and the sections hold more than PATH_MAX bytes.
             self.word(unsafe { *words.add(i) });
         }
+        // SAFETY: as above.
+        self.word(leading_bytes(unsafe { *words.add(whole) }, len % 8));
     }
 
-    /// The finished key of the access in `scratch`. What is no secret goes in plainly.
+    /// The finished key of an access with these properties.
+    ///
+    /// They are not mixed but added, half to each lane: two accesses with the same paths differ in one lane then for
+    /// certain, two with different paths differ by the lanes themselves.
     #[inline(always)]
-    pub fn key(mut self, header: &EventHeader) -> DedupKey {
-        self.word(u64::from(header.requested_len));
-        let devices = u64::from(header.object_dev) << 32 | u64::from(header.root_dev);
-        let errno = u64::from(header.result.unsigned_abs() & 0xfff);
-        let meaning = u64::from(header.target) << 32 | errno << 16 | u64::from(header.kind);
-        [self.lanes[0], self.lanes[1], devices, meaning]
+    pub fn key(self, kind: u32, result: i32, target: u32, root_dev: u32) -> DedupKey {
+        let [a, b] = self.lanes;
+        let place = u64::from(target) << 32 | u64::from(root_dev);
+        let meaning = u64::from(result.cast_unsigned()) << 32 | u64::from(kind);
+        [a ^ place, b ^ meaning]
     }
+}
+
+/// The first `count` bytes in memory of `word`, at most 7; the others become zero.
+#[inline(always)]
+pub fn leading_bytes(word: u64, count: u32) -> u64 {
+    let others = if cfg!(target_endian = "little") { !0 << (count * 8) } else { !0 >> (count * 8) };
+    word & !others
 }
 
 /// Which map holds the key.

@@ -4,10 +4,12 @@ use core::arch::asm;
 
 use aya_ebpf::{
     EbpfContext,
+    cty::c_void,
     helpers::{
         bpf_get_current_pid_tgid,
         generated::{bpf_get_current_comm, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query},
     },
+    programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
 use slim_common::{
@@ -17,9 +19,9 @@ use slim_common::{
 
 use crate::{
     dedup::{self, Claim, PathHash, Presence},
-    kernel::{Addr, Identity, Path, config},
-    maps::{EVENTS, Scratch, count},
-    path::{SAME_FILE_SYSTEM, WalkError, walk},
+    kernel::{Addr, Identity, Own, config},
+    maps::{EVENTS, Scratch, count, reload},
+    path::{Section, WalkError, walk},
     scope::{Root, Scope},
 };
 
@@ -33,76 +35,118 @@ const O_TMPFILE: u32 = 0o20_000_000;
 const ENOENT: i32 = 2;
 const ENOTDIR: i32 = 20;
 
-/// Ends the string that a helper copied to the start of the sections: pads it with zeros to whole words, for the hash.
-/// `copied` is the helper's result, which counts the NUL; `None` when nothing was copied.
+/// One access of the current task, as far as the busiest path needs to know it: in registers. Most accesses happened
+/// before and are only counted, so nothing is written before that is known.
+pub struct Access {
+    /// One of `slim_common::event::kind`.
+    pub kind: u32,
+    /// 0, or the negative errno of the failed call.
+    pub result: i32,
+    /// Bits of `slim_common::event::flag`.
+    pub flags: u32,
+    /// See [`Scratch::file`].
+    pub file: Addr,
+    /// Address of the `struct path` of the object that was reached; 0 when there is none or it is unknown.
+    pub object: Addr,
+    /// Address of the `struct path` from which the requested string starts; 0 when there is no string.
+    pub base: Addr,
+}
+
+impl Access {
+    /// An access of which nothing else is known.
+    #[inline(always)]
+    pub fn new(kind: u32, result: i32) -> Self {
+        Self { kind, result, flags: 0, file: Addr(0), object: Addr(0), base: Addr(0) }
+    }
+
+    /// Notes the object that was reached, whose `struct path` is at `path`.
+    #[inline(always)]
+    pub fn set_object(&mut self, hash: &mut PathHash, root: &Root, path: Addr) -> Option<()> {
+        let identity = Identity::of(path.follow(config!(offsets.path_dentry))?)?;
+        hash.identity(&identity);
+        self.object = path;
+        if identity.fs == root.home_sb {
+            self.flags |= flag::OBJECT_ON_ROOT;
+        }
+        Some(())
+    }
+
+    /// Notes that the requested string starts from the task's root, which has left its mark in the hash already.
+    #[inline(always)]
+    pub fn set_base_root(&mut self, root: &Root) {
+        self.base = root.fs.addr().member(config!(offsets.fs_root));
+    }
+
+    /// Notes that the requested string starts from the working directory.
+    #[inline(always)]
+    pub fn set_base_pwd(&mut self, hash: &mut PathHash, root: &Root) -> Option<()> {
+        let dentry = root.fs.follow(config!(offsets.fs_pwd) + config!(offsets.path_dentry))?;
+        hash.identity(&Identity::of_own(dentry)?);
+        self.base = root.fs.addr().member(config!(offsets.fs_pwd));
+        Some(())
+    }
+
+    /// Notes that the requested string starts from the `struct path` at `path`.
+    #[inline(always)]
+    pub fn set_base(&mut self, hash: &mut PathHash, path: Addr) -> Option<()> {
+        hash.identity(&Identity::of(path.follow(config!(offsets.path_dentry))?)?);
+        self.base = path;
+        Some(())
+    }
+}
+
+/// Takes the string that a helper copied to the start of the sections into `hash`; its length. `copied` is the helper's
+/// result, which counts the NUL; `None` when nothing was copied.
 #[inline(always)]
-pub fn terminate(scratch: &mut Scratch, copied: i64) -> Option<()> {
+pub fn requested(scratch: &mut Scratch, hash: &mut PathHash, copied: i64) -> Option<u32> {
     if copied <= 0 {
         return None;
     }
     let len = (copied as u32 - 1) & (PATH_MAX as u32 - 1);
-    // SAFETY: the sections are longer than PATH_MAX and a word.
-    unsafe {
-        (&raw mut scratch.sections).cast::<u8>().add(len as usize).cast::<u64>().write_unaligned(0);
-    }
     scratch.header.requested_len = len;
-    Some(())
+    hash.string(scratch, len);
+    Some(reload(&scratch.header.requested_len))
 }
 
-/// Begins an access of the current task.
+/// Sends `access` unless it was sent before; then it is counted.
 #[inline(always)]
-pub fn begin(scratch: &mut Scratch, scope: &Scope, root: &Root, kind: u32, result: i32) {
-    scratch.file = 0;
-    scratch.object = 0;
-    scratch.base = 0;
-    let header = &mut scratch.header;
-    header.cgroup = scope.cgroup;
-    header.target = scope.target();
-    header.kind = kind;
-    header.result = result;
-    header.flags = 0;
-    header.root_dev = root.dev;
-    header.requested_len = 0;
-}
-
-/// Notes the object that was reached, whose `struct path` is at `path`.
-#[inline(always)]
-pub fn object(scratch: &mut Scratch, hash: &mut PathHash, root: &Root, path: Addr) -> Option<()> {
-    let identity = Identity::of(path.follow(config!(offsets.path_dentry))?)?;
-    hash.identity(&identity);
-    scratch.object = path.0;
-    if identity.sb == root.home_sb {
-        scratch.header.flags |= flag::OBJECT_ON_ROOT;
-    }
-    Some(())
-}
-
-/// Notes that the requested string starts from the task's root.
-#[inline(always)]
-pub fn base_root(scratch: &mut Scratch, hash: &mut PathHash, root: &Root) {
-    scratch.base = root.fs.addr().member(config!(offsets.fs_root)).0;
-    if let Some(identity) = &root.elsewhere {
-        hash.identity(identity);
-    }
-}
-
-/// Notes that the requested string starts from the `struct path` at `path`.
-#[inline(always)]
-pub fn base(scratch: &mut Scratch, hash: &mut PathHash, path: Addr) -> Option<()> {
-    hash.identity(&Identity::of(path.follow(config!(offsets.path_dentry))?)?);
-    scratch.base = path.0;
-    Some(())
-}
-
-/// Sends the access in `scratch` unless it was sent before.
-#[inline(always)]
-pub fn access<C: EbpfContext>(ctx: &C, root: &Root, scratch: &mut Scratch, mut hash: PathHash) {
-    hash.string(scratch);
-    scratch.header.key = hash.key(&scratch.header);
-    if dedup::is_known(&scratch.header.key, presence(scratch)) || is_created(scratch) {
+pub fn access<C: EbpfContext>(
+    ctx: &C,
+    scope: &Scope,
+    root: &Root,
+    scratch: &mut Scratch,
+    access: &Access,
+    hash: PathHash,
+) {
+    let key = hash.key(access.kind, access.result, scope.target(), root.dev);
+    if dedup::is_known(&key, presence(access.result)) {
         return;
     }
-    match dedup::claim(&scratch.header.key, presence(scratch)) {
+    scratch.file = access.file.0;
+    scratch.starts[Section::OBJECT] = access.object.0;
+    scratch.starts[Section::BASE] = access.base.0;
+    scratch.home = root.home;
+    let header = &mut scratch.header;
+    header.key = key;
+    header.cgroup = scope.cgroup;
+    header.target = scope.target();
+    header.kind = access.kind;
+    header.result = access.result;
+    header.flags = access.flags;
+    header.root_dev = root.dev;
+    claim_and_send(ctx.as_ptr(), scratch);
+}
+
+/// Claims the access in `scratch` and sends it.
+///
+/// A function of its own, for the busiest path must not save registers for it; and all that it takes is in memory, so
+/// that whatever the verifier found before it follows this only once.
+#[inline(never)]
+fn claim_and_send(ctx: *mut c_void, scratch: &mut Scratch) {
+    if is_created(scratch) {
+        return;
+    }
+    match dedup::claim(&scratch.header.key, presence(reload(&scratch.header.result))) {
         Claim::Duplicate => return,
         Claim::New => {}
         Claim::Unrecorded => {
@@ -110,14 +154,15 @@ pub fn access<C: EbpfContext>(ctx: &C, root: &Root, scratch: &mut Scratch, mut h
             scratch.header.flags |= flag::UNCLAIMED;
         }
     }
-    match send(root.task.addr(), root.home, scratch) {
+    match send(scratch) {
         Ok(()) => {
             count!(emitted);
-            debug!(ctx, "emitted kind {} result {}", scratch.header.kind, scratch.header.result);
+            let (kind, result) = (scratch.header.kind, scratch.header.result);
+            debug!(&BtfTracePointContext::new(ctx), "emitted kind {} result {}", kind, result);
         }
         Err(failure) => {
             // Asked again instead of remembered: what is alive across `send` multiplies the verifier's work.
-            let presence = presence(scratch);
+            let presence = presence(reload(&scratch.header.result));
             dedup::release(&scratch.header.key, presence);
             match (presence, failure) {
                 (Presence::Absent, _) => count!(absent_dropped),
@@ -140,10 +185,8 @@ fn is_created(scratch: &Scratch) -> bool {
 }
 
 #[inline(always)]
-fn presence(scratch: &Scratch) -> Presence {
-    // Volatile, or the compiler would remember it across `send` all the same.
-    // SAFETY: a reference is always readable.
-    match -unsafe { core::ptr::read_volatile(&raw const scratch.header.result) } {
+fn presence(result: i32) -> Presence {
+    match -result {
         ENOENT | ENOTDIR => Presence::Absent,
         _ => Presence::Present,
     }
@@ -156,20 +199,17 @@ enum Failure {
 
 /// Puts the event together and hands it to the ring.
 #[inline(always)]
-fn send(task: Addr, home: u32, scratch: &mut Scratch) -> Result<(), Failure> {
-    scratch.end = scratch.header.requested_len;
-    scratch.header.object_dev = 0;
-    scratch.header.object_len =
-        section(scratch, Addr(scratch.object), SAME_FILE_SYSTEM).map_err(Failure::Walk)?;
-    scratch.header.base_len = section(scratch, Addr(scratch.base), home).map_err(Failure::Walk)?;
-    let before_exe = scratch.end;
-    let exe = executable(task).unwrap_or(Addr(0));
-    scratch.header.exe_len = section(scratch, exe, SAME_FILE_SYSTEM).unwrap_or_else(|_| {
-        // Who it was is good to know, but no reason to lose the event.
-        scratch.end = before_exe;
-        0
-    });
+fn send(scratch: &mut Scratch) -> Result<(), Failure> {
+    let requested = scratch.header.requested_len;
+    scratch.end = requested;
+    scratch.starts[Section::EXE] = executable(Own::task().addr()).unwrap_or(Addr(0)).0;
+    walk(scratch).map_err(Failure::Walk)?;
+    let [object, base, exe, _] = scratch.ends;
     let header = &mut scratch.header;
+    header.object_dev = 0;
+    header.object_len = object.wrapping_sub(requested);
+    header.base_len = base.wrapping_sub(object);
+    header.exe_len = exe.wrapping_sub(base);
     // SAFETY: the helpers have no precondition but a buffer of the size that they are told.
     unsafe {
         let pid_tgid = bpf_get_current_pid_tgid();
@@ -180,15 +220,6 @@ fn send(task: Addr, home: u32, scratch: &mut Scratch) -> Result<(), Failure> {
         let _ = bpf_get_current_comm((&raw mut header.comm).cast(), header.comm.len() as u32);
     }
     output(scratch)
-}
-
-/// Appends the walk of the `struct path` at `path`, if there is one; its length.
-#[inline(always)]
-fn section(scratch: &mut Scratch, path: Addr, home: u32) -> Result<u32, WalkError> {
-    if path.0 == 0 {
-        return Ok(0);
-    }
-    walk(scratch, Path::read(path).ok_or(WalkError::Fault)?, home)
 }
 
 /// Where the `struct path` of the file is that the current process runs.

@@ -49,26 +49,51 @@ pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// Where one access is put together: too large for the 512 bytes of BPF stack.
+/// Where one event is put together: too large for the 512 bytes of BPF stack.
 ///
-/// All of it lives here, also what would fit into registers: of memory the verifier knows nothing, so every system call
-/// and every length leads it to the same state, where in registers each would be followed through the rest by itself.
+/// Whatever is needed behind a loop or a call lives here, also what would fit into registers: of memory the verifier
+/// knows nothing, so every system call and every length leads it to the same state, where in registers each would be
+/// followed through the rest by itself.
 #[repr(C)]
 pub struct Scratch {
     /// The file that the call opened; 0 when it opens none.
     pub file: u64,
-    /// Address of the `struct path` of the object that was reached; 0 when there is none or it is unknown.
-    pub object: u64,
-    /// Address of the `struct path` from which the requested string starts; 0 when there is no string.
-    pub base: u64,
+    /// Addresses of the `struct path` from which the walks start, by [`crate::path::Section`]; 0 where there is none.
+    pub starts: [u64; 4],
+    /// Where the sections of the walks end.
+    pub ends: [u32; 4],
+    /// Where the current walk is: `struct dentry *`; 0 between two walks.
+    pub dentry: u64,
+    /// Through which mount it looks: `struct vfsmount *`.
+    pub mnt: u64,
+    /// Number of the current walk.
+    pub section: u32,
+    /// 1 while the current walk is on another file system than it shall end on.
+    pub crossing: u32,
+    /// Device of the container's root file system.
+    pub home: u32,
     /// How much of the sections is in use, bytes.
     pub end: u32,
-    /// Keeps what follows 8-aligned.
-    pub padding: u32,
     /// The fixed part of the event.
     pub header: EventHeader,
     /// The path sections, directly behind: the ring takes both in one piece.
     pub sections: [u8; SECTIONS_MAX + SECTIONS_SLACK],
+}
+
+/// Reads `member` of scratch memory. Volatile, or the compiler would keep it in a register all the same.
+#[inline(always)]
+pub fn reload<T: Copy>(member: &T) -> T {
+    // SAFETY: a reference is always readable.
+    unsafe { core::ptr::read_volatile(member) }
+}
+
+impl Scratch {
+    /// The sections as words.
+    #[inline(always)]
+    pub fn words(&self) -> *const u64 {
+        const _: () = assert!(core::mem::offset_of!(Scratch, sections) % 8 == 0);
+        (&raw const self.sections).cast()
+    }
 }
 
 /// Scratch of the system call hook. Each hook has its own: one may interrupt another on the same CPU.

@@ -1,11 +1,11 @@
 //! From a dentry to its path: names from the leaf to the root, each followed by `/`, as `slim_common::event` says.
 
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_kernel as copy_kernel};
-use slim_common::limits::{NAME_MAX, SECTIONS_MAX, WALK_DEPTH};
+use slim_common::limits::{NAME_MAX, SECTIONS_MAX, WALK_STEPS};
 
 use crate::{
     kernel::{Addr, Path, config, device},
-    maps::Scratch,
+    maps::{Scratch, reload},
 };
 
 /// Why a walk has no result.
@@ -16,55 +16,141 @@ pub enum WalkError {
     TooLong,
 }
 
-/// Passed as home to a walk that never crosses a mount point. No file system has device 0.
-pub const SAME_FILE_SYSTEM: u32 = 0;
+/// The walks of an event, in their order.
+pub struct Section;
 
-/// Appends the walk from `path` to the sections; how many bytes it took. It ends at the root of the file system with
-/// device `home`, crossing mount points upwards until that is reached (or the root of the mount namespace).
-///
-/// `home` is a plain number and no enum: the verifier wants every register of a call initialised, which the compiler
-/// does not do for a payload that a variant lacks.
-///
-/// The running offset lives in scratch memory, of whose content the verifier knows nothing: whatever way led here, it
-/// sees the same state afterwards and does not follow each length of each walk through all that comes behind.
-#[inline(never)]
-pub fn walk(scratch: &mut Scratch, path: Path, home: u32) -> Result<u32, WalkError> {
-    let start = scratch.end;
-    let mut dentry = path.dentry;
-    let mut mnt = path.mnt;
-    let mut crossing = home != SAME_FILE_SYSTEM && device(dentry) != Some(home);
-    for _ in 0..WALK_DEPTH {
-        if crossing && dentry == mnt.follow(config!(offsets.vfsmount_root)).ok_or(WalkError::Fault)? {
-            // `struct vfsmount` is embedded in `struct mount`, which knows where it is mounted.
-            let mount = Addr(mnt.0.wrapping_sub(u64::from(config!(offsets.mount_mnt))));
-            let parent = mount.follow(config!(offsets.mount_parent)).ok_or(WalkError::Fault)?;
-            if parent == mount {
-                return Ok(scratch.end.wrapping_sub(start));
-            }
-            dentry = mount.follow(config!(offsets.mount_mountpoint)).ok_or(WalkError::Fault)?;
-            mnt = parent.member(config!(offsets.mount_mnt));
-            crossing = device(dentry) != Some(home);
-            continue;
-        }
-        let parent = dentry.follow(config!(offsets.dentry_parent)).ok_or(WalkError::Fault)?;
-        if parent == dentry {
-            return Ok(scratch.end.wrapping_sub(start));
-        }
-        append_name(scratch, dentry)?;
-        dentry = parent;
-    }
-    Err(WalkError::TooLong)
+impl Section {
+    /// From the object up to the root of its file system.
+    pub const OBJECT: usize = 0;
+    /// From where the requested string starts up to the root of the container: across mount points, upwards until the
+    /// container's device is reached (or the root of the mount namespace).
+    pub const BASE: usize = 1;
+    /// From the executable up to the root of its file system.
+    pub const EXE: usize = 2;
+    /// How many there are.
+    pub const COUNT: usize = 3;
 }
 
-/// Appends the name of `dentry` and a `/`.
+enum Progress {
+    Going,
+    Done,
+}
+
+/// Appends the walks from [`Scratch::starts`] to the sections and notes their ends.
+///
+/// One loop takes all of them, step by step, and where it stands lives in scratch memory, of whose content the verifier
+/// knows nothing: it sees one state for each step, whatever was walked before. Nested loops with the same state in
+/// registers cost it more than ten times as much.
+#[inline(never)]
+pub fn walk(scratch: &mut Scratch) -> Result<(), WalkError> {
+    scratch.section = 0;
+    scratch.dentry = 0;
+    let mut result = Err(WalkError::TooLong);
+    for _ in 0..WALK_STEPS {
+        match step(scratch) {
+            Ok(Progress::Going) => {}
+            Ok(Progress::Done) => return Ok(()),
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        }
+    }
+    if reload(&scratch.section) == Section::EXE as u32 {
+        // Who it was is good to know, but no reason to lose the event.
+        scratch.end = scratch.ends[Section::BASE];
+        scratch.ends[Section::EXE] = scratch.end;
+        return Ok(());
+    }
+    result
+}
+
+/// One name, one mount point, or the start of the next walk.
 #[inline(always)]
-fn append_name(scratch: &mut Scratch, dentry: Addr) -> Result<(), WalkError> {
-    // `struct qstr` is { u32 hash; u32 len; const char *name }. The name is copied by its length: a reading up to
-    // the NUL may write before its buffer on unpatched 5.8-6.1 kernels.
-    let qstr = dentry.member(config!(offsets.dentry_name));
-    let len = qstr.read::<u32>(4).ok_or(WalkError::Fault)? & NAME_MAX as u32;
-    let name = qstr.follow(8).ok_or(WalkError::Fault)?;
-    let at = scratch.end;
+fn step(scratch: &mut Scratch) -> Result<Progress, WalkError> {
+    let dentry = Addr(reload(&scratch.dentry));
+    if dentry.0 == 0 {
+        return start(scratch);
+    }
+    if reload(&scratch.crossing) != 0 {
+        let mnt = Addr(reload(&scratch.mnt));
+        if dentry == mnt.follow(config!(offsets.vfsmount_root)).ok_or(WalkError::Fault)? {
+            return cross(scratch, mnt);
+        }
+    }
+    // d_name has followed d_parent since 2.6.38; the host checks it. `struct qstr` is { u32 hash; u32 len; const char
+    // *name }.
+    let [parent, hash_len, name] = dentry.words(config!(offsets.dentry_parent));
+    if parent == 0 {
+        return Err(WalkError::Fault);
+    }
+    if parent == dentry.0 {
+        finish(scratch);
+        return Ok(Progress::Going);
+    }
+    let len = if cfg!(target_endian = "little") { hash_len >> 32 } else { hash_len };
+    append_name(scratch, name, len as u32 & NAME_MAX as u32)?;
+    scratch.dentry = parent;
+    Ok(Progress::Going)
+}
+
+/// Starts the walk whose turn it is.
+#[inline(always)]
+fn start(scratch: &mut Scratch) -> Result<Progress, WalkError> {
+    let section = reload(&scratch.section) as usize;
+    if section >= Section::COUNT {
+        return Ok(Progress::Done);
+    }
+    let from = Addr(scratch.starts[section]);
+    if from.0 == 0 {
+        finish(scratch);
+        return Ok(Progress::Going);
+    }
+    let path = Path::read(from).ok_or(WalkError::Fault)?;
+    scratch.dentry = path.dentry.0;
+    scratch.mnt = path.mnt.0;
+    scratch.crossing = if section == Section::BASE { leaves_home(scratch, path.dentry) } else { 0 };
+    Ok(Progress::Going)
+}
+
+/// Ends the current walk.
+#[inline(always)]
+fn finish(scratch: &mut Scratch) {
+    // The mask is for the verifier.
+    let section = reload(&scratch.section) & 3;
+    scratch.ends[section as usize] = scratch.end;
+    scratch.section = section + 1;
+    scratch.dentry = 0;
+}
+
+/// Goes from the root of the mount `mnt` to where that is mounted.
+#[inline(always)]
+fn cross(scratch: &mut Scratch, mnt: Addr) -> Result<Progress, WalkError> {
+    // `struct vfsmount` is embedded in `struct mount`, which knows where it is mounted.
+    let mount = Addr(mnt.0.wrapping_sub(u64::from(config!(offsets.mount_mnt))));
+    let parent = mount.follow(config!(offsets.mount_parent)).ok_or(WalkError::Fault)?;
+    if parent == mount {
+        finish(scratch);
+        return Ok(Progress::Going);
+    }
+    let dentry = mount.follow(config!(offsets.mount_mountpoint)).ok_or(WalkError::Fault)?;
+    scratch.dentry = dentry.0;
+    scratch.mnt = parent.member(config!(offsets.mount_mnt)).0;
+    scratch.crossing = leaves_home(scratch, dentry);
+    Ok(Progress::Going)
+}
+
+/// 1 when `dentry` is not on the container's root file system.
+#[inline(always)]
+fn leaves_home(scratch: &Scratch, dentry: Addr) -> u32 {
+    u32::from(device(dentry) != reload(&scratch.home))
+}
+
+/// Appends the `len` bytes at `name` and a `/`. The name is copied by its length: a reading up to the NUL may write
+/// before its buffer on unpatched 5.8-6.1 kernels.
+#[inline(always)]
+fn append_name(scratch: &mut Scratch, name: u64, len: u32) -> Result<(), WalkError> {
+    let at = reload(&scratch.end);
     if at >= SECTIONS_MAX as u32 {
         return Err(WalkError::TooLong);
     }
@@ -72,7 +158,7 @@ fn append_name(scratch: &mut Scratch, dentry: Addr) -> Result<(), WalkError> {
     // sections and their slack; the helper checks the source.
     unsafe {
         let target = (&raw mut scratch.sections).cast::<u8>().add(at as usize);
-        if copy_kernel(target.cast::<c_void>(), len, name.0 as *const c_void) != 0 {
+        if copy_kernel(target.cast::<c_void>(), len, name as *const c_void) != 0 {
             return Err(WalkError::Fault);
         }
         *target.add(len as usize) = b'/';

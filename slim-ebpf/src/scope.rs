@@ -7,6 +7,7 @@ use aya_ebpf::helpers::bpf_get_current_cgroup_id;
 use slim_common::{config::CGROUP_V2, scope::ScopeEntry};
 
 use crate::{
+    dedup::PathHash,
     kernel::{Addr, Identity, Own, config},
     maps::SCOPE,
 };
@@ -34,13 +35,6 @@ impl Scope {
         // SAFETY: map values stay readable until the program ends.
         unsafe { (*self.entry).target }
     }
-
-    /// The container's root file system.
-    #[inline(always)]
-    fn entry(&self) -> ScopeEntry {
-        // SAFETY: as above.
-        unsafe { *self.entry }
-    }
 }
 
 /// The root directory of the current task, in relation to its container.
@@ -50,8 +44,6 @@ pub struct Root {
     pub task: Own,
     /// Its `struct fs_struct`.
     pub fs: Own,
-    /// What identifies the directory, where it is not the container's own root (chroot).
-    pub elsewhere: Option<Identity>,
     /// Device of the container's root file system.
     pub home: u32,
     /// Superblock of the container's root file system, as address.
@@ -70,45 +62,49 @@ pub enum NoRoot {
 }
 
 impl Root {
-    /// The root of the current task.
+    /// The root of the current task. One that is not the container's own (chroot) goes into `hash`.
     #[inline(always)]
-    pub fn of_current(scope: &Scope) -> Result<Self, NoRoot> {
+    pub fn of_current(scope: &Scope, hash: &mut PathHash) -> Result<Self, NoRoot> {
         let task = Own::task();
         let fs = task.follow(config!(offsets.task_fs)).ok_or(NoRoot::Fault)?;
         let at = config!(offsets.fs_root) + config!(offsets.path_dentry);
-        let dentry = fs.read::<u64>(at).ok_or(NoRoot::Fault)?;
-        let entry = scope.entry();
-        if dentry == entry.root_dentry {
-            let home = entry.root_dev;
-            return Ok(Self { task, fs, elsewhere: None, home, home_sb: entry.root_sb, dev: home });
+        let dentry = fs.follow(at).ok_or(NoRoot::Fault)?;
+        // SAFETY: map values stay readable until the program ends.
+        let entry = unsafe { &*scope.entry };
+        if dentry.addr().0 == entry.root_dentry {
+            return Ok(Self { task, fs, home: entry.root_dev, home_sb: entry.root_sb, dev: entry.root_dev });
         }
-        Self::examine(scope, task, fs, Addr(dentry))
+        let (home, home_sb, dev) = examine(scope, dentry, hash)?;
+        Ok(Self { task, fs, home, home_sb, dev })
     }
+}
 
-    /// The first access of a container, or one after chroot.
-    #[inline(always)]
-    fn examine(scope: &Scope, task: Own, fs: Own, dentry: Addr) -> Result<Self, NoRoot> {
-        let identity = Identity::of(dentry).ok_or(NoRoot::Fault)?;
-        let dev = identity.dev().ok_or(NoRoot::Fault)?;
-        if dev == config!(host_dev) {
-            return Err(NoRoot::Host);
-        }
-        let entry = scope.entry();
-        let home = if entry.root_dev == 0 { dev } else { entry.root_dev };
-        // Only the root of the whole file system is worth to be remembered as the container's.
-        if home == dev && dentry.follow(config!(offsets.dentry_parent)) == Some(dentry) {
-            // SAFETY: map values stay writable until the program ends. Racing tasks of one container write the same.
-            unsafe {
-                (*scope.entry).root_dev = home;
-                (*scope.entry).root_sb = identity.sb;
-                (*scope.entry).root_dentry = dentry.0;
-            }
-            return Ok(Self { task, fs, elsewhere: None, home, home_sb: identity.sb, dev });
-        }
-        // A jail on the container's own file system, maybe before anyone was seen at its root.
-        let home_sb = if home == dev { identity.sb } else { entry.root_sb };
-        Ok(Self { task, fs, elsewhere: Some(identity), home, home_sb, dev })
+/// Looks at a root that is not known to be the container's: the first access of a container, or one after chroot.
+/// The device and superblock of the container's root file system, and the device of this one.
+#[inline(always)]
+fn examine(scope: &Scope, dentry: Own, hash: &mut PathHash) -> Result<(u32, u64, u32), NoRoot> {
+    let identity = Identity::of_own(dentry).ok_or(NoRoot::Fault)?;
+    let dev = identity.fs as u32;
+    if dev == config!(host_dev) {
+        return Err(NoRoot::Host);
     }
+    // SAFETY: map values stay readable and writable until the program ends. Racing tasks of one container write the
+    // same.
+    let entry = unsafe { &mut *scope.entry };
+    let home = if entry.root_dev == 0 { dev } else { entry.root_dev };
+    // Only the root of the whole file system is worth to be remembered as the container's.
+    let parent = dentry.follow(config!(offsets.dentry_parent)).ok_or(NoRoot::Fault)?;
+    let superblock = dentry.follow(config!(offsets.dentry_sb)).ok_or(NoRoot::Fault)?.addr();
+    if home == dev && parent.addr() == dentry.addr() {
+        entry.root_dev = home;
+        entry.root_sb = superblock.0;
+        entry.root_dentry = dentry.addr().0;
+        return Ok((home, superblock.0, dev));
+    }
+    hash.identity(&identity);
+    // A jail on the container's own file system, maybe before anyone was seen at its root.
+    let home_sb = if home == dev { superblock.0 } else { entry.root_sb };
+    Ok((home, home_sb, dev))
 }
 
 /// The id of the current task's control group in the hierarchy by which containers are told apart.

@@ -12,7 +12,7 @@ use slim_common::{event::kind, limits::PATH_MAX};
 
 use crate::{
     dedup::PathHash,
-    emit,
+    emit::{self, Access},
     kernel::{Addr, config},
     maps::{EXEC_SCRATCH, Scratch, count},
     scope::{NoRoot, Root, Scope},
@@ -31,37 +31,37 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn report(ctx: &BtfTracePointContext, scope: &Scope) -> Option<()> {
-    let root = match Root::of_current(scope) {
+    let mut hash = PathHash::new();
+    let root = match Root::of_current(scope, &mut hash) {
         Ok(root) => root,
         Err(NoRoot::Host) => return Some(()),
         Err(NoRoot::Fault) => return None,
     };
     // SAFETY: a per-CPU map value of this program alone, which is not preempted.
     let scratch = unsafe { &mut *EXEC_SCRATCH.get_ptr_mut(0)? };
-    let mut hash = PathHash::new();
-    emit::begin(scratch, scope, &root, kind::EXEC, 0);
-
     let binprm = Addr(ctx.arg::<*const u8>(2) as u64);
+    requested(scratch, &mut hash, binprm.follow(config!(offsets.binprm_filename))?)?;
+
+    let mut access = Access::new(kind::EXEC, 0);
     let file = binprm.follow(config!(offsets.binprm_file))?;
-    emit::object(scratch, &mut hash, &root, file.member(config!(offsets.file_path)))?;
-    requested(scratch, binprm.follow(config!(offsets.binprm_filename))?)?;
+    access.set_object(&mut hash, &root, file.member(config!(offsets.file_path)))?;
     if scratch.sections[0] == b'/' {
-        emit::base_root(scratch, &mut hash, &root);
+        access.set_base_root(&root);
     } else {
-        emit::base(scratch, &mut hash, root.fs.addr().member(config!(offsets.fs_pwd)))?;
+        access.set_base_pwd(&mut hash, &root)?;
     }
-    emit::access(ctx, &root, scratch, hash);
+    emit::access(ctx, scope, &root, scratch, &access, hash);
     Some(())
 }
 
 /// Copies the kernel's string to the start of the sections.
 #[inline(always)]
-fn requested(scratch: &mut Scratch, name: Addr) -> Option<()> {
+fn requested(scratch: &mut Scratch, hash: &mut PathHash, name: Addr) -> Option<u32> {
     // SAFETY: the sections are longer than PATH_MAX, and the helper checks the source. Unpatched 5.8-6.1 kernels may
     // write one byte before the target: that is the last byte of the header, which is written later.
     let copied = unsafe {
         let sections = (&raw mut scratch.sections).cast::<c_void>();
         bpf_probe_read_kernel_str(sections, PATH_MAX as u32, name.0 as *const c_void)
     };
-    emit::terminate(scratch, copied)
+    emit::requested(scratch, hash, copied)
 }

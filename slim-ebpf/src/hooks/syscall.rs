@@ -12,8 +12,8 @@ use aya_ebpf::{
 use slim_common::{event::flag, limits::PATH_MAX};
 
 use crate::{
-    dedup::PathHash,
-    emit,
+    dedup::{PathHash, leading_bytes},
+    emit::{self, Access},
     kernel::{self, config},
     maps::{SYSCALL_SCRATCH, Scratch, count},
     scope::{NoRoot, Root, Scope},
@@ -49,85 +49,110 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     if result == ENAMETOOLONG || result == EFAULT {
         return Err(Skip::Irrelevant);
     }
-    let root = Root::of_current(scope).map_err(|cause| match cause {
-        NoRoot::Host => Skip::Irrelevant,
-        NoRoot::Fault => Skip::Fault,
-    })?;
+    if result >= 0 && call.family == Family::Exec {
+        // The exec hook knows more.
+        return Err(Skip::Irrelevant);
+    }
+    let mut hash = PathHash::new();
     let scratch = SYSCALL_SCRATCH.get_ptr_mut(0).ok_or(Skip::Fault)?;
     // SAFETY: a per-CPU map value of this program alone, which is not preempted.
     let scratch = unsafe { &mut *scratch };
-    let mut hash = PathHash::new();
-    emit::begin(scratch, scope, &root, call.kind, if result < 0 { result as i32 } else { 0 });
+    // Before everything else: its loop is the longest way for the verifier, which so enters it in few states.
+    let requested = requested(scratch, &mut hash, call.path);
+    let root = Root::of_current(scope, &mut hash).map_err(|cause| match cause {
+        NoRoot::Host => Skip::Irrelevant,
+        NoRoot::Fault => Skip::Fault,
+    })?;
+    // The kernel refuses some calls before it reads their path (flags, seccomp): then it may lie on a page that nobody
+    // touched yet, or nowhere.
+    let unread = if result < 0 { Skip::Irrelevant } else { Skip::Fault };
+    if requested.ok_or(unread)? == 0 && call.path != 0 {
+        // An empty path means the descriptor itself (AT_EMPTY_PATH): its open was seen.
+        return Err(Skip::Irrelevant);
+    }
+    let mut access = Access::new(call.kind, if result < 0 { result as i32 } else { 0 });
     if result >= 0 {
-        match call.family {
-            Family::Open => {
-                // Another thread may have closed it already; then the string has to do.
-                if let Some(file) = kernel::file(root.task, result as u32) {
-                    scratch.file = file.0;
-                    let _ = emit::object(scratch, &mut hash, &root, file.member(config!(offsets.file_path)));
-                }
-            }
-            Family::Chdir => {
-                let pwd = root.fs.addr().member(config!(offsets.fs_pwd));
-                emit::object(scratch, &mut hash, &root, pwd).ok_or(Skip::Fault)?;
-            }
-            // The exec hook knows more.
-            Family::Exec => return Err(Skip::Irrelevant),
-            Family::Named => {}
-        }
+        reached(call, result as u32, &root, &mut access, &mut hash)?;
     }
     if call.path != 0 {
-        if requested(scratch, call.path).is_none() {
-            // The kernel refuses some calls before it reads their path (flags, seccomp): then it may lie on a page that
-            // nobody touched yet, or nowhere.
-            return Err(if result < 0 { Skip::Irrelevant } else { Skip::Fault });
-        }
-        base(call, &root, scratch, &mut hash)?;
+        base(call, &root, scratch, &mut access, &mut hash)?;
     }
-    emit::access(ctx, &root, scratch, hash);
+    emit::access(ctx, scope, &root, scratch, &access, hash);
     Ok(())
 }
 
-/// Copies the path of the call to the start of the sections.
+/// Copies the path of the call to the start of the sections; its length, 0 when it has none.
 #[inline(always)]
-fn requested(scratch: &mut Scratch, path: u64) -> Option<()> {
+fn requested(scratch: &mut Scratch, hash: &mut PathHash, path: u64) -> Option<u32> {
+    if path == 0 {
+        scratch.header.requested_len = 0;
+        return Some(0);
+    }
     // SAFETY: the sections are longer than PATH_MAX, and the helper checks the user address.
     let copied = unsafe {
         let sections = (&raw mut scratch.sections).cast::<c_void>();
         bpf_probe_read_user_str(sections, PATH_MAX as u32, path as *const c_void)
     };
-    emit::terminate(scratch, copied)
+    emit::requested(scratch, hash, copied)
+}
+
+/// Notes the object that a successful call reached, where it tells.
+#[inline(always)]
+fn reached(
+    call: &Call,
+    result: u32,
+    root: &Root,
+    access: &mut Access,
+    hash: &mut PathHash,
+) -> Result<(), Skip> {
+    match call.family {
+        Family::Open => {
+            // Another thread may have closed it already; then the string has to do.
+            if let Some(file) = kernel::file(root.task, result) {
+                access.file = file;
+                let _ = access.set_object(hash, root, file.member(config!(offsets.file_path)));
+            }
+            Ok(())
+        }
+        Family::Chdir => {
+            let pwd = root.fs.addr().member(config!(offsets.fs_pwd));
+            access.set_object(hash, root, pwd).ok_or(Skip::Fault)
+        }
+        Family::Exec | Family::Named => Ok(()),
+    }
 }
 
 /// Notes from where the requested string starts.
 #[inline(always)]
-fn base(call: &Call, root: &Root, scratch: &mut Scratch, hash: &mut PathHash) -> Result<(), Skip> {
-    match scratch.sections[0] {
-        b'/' => {
-            if is_pseudo(scratch) && scratch.header.flags & flag::OBJECT_ON_ROOT == 0 {
-                return Err(Skip::Irrelevant);
-            }
-            emit::base_root(scratch, hash, root);
-            return Ok(());
+fn base(
+    call: &Call,
+    root: &Root,
+    scratch: &mut Scratch,
+    access: &mut Access,
+    hash: &mut PathHash,
+) -> Result<(), Skip> {
+    if scratch.sections[0] == b'/' {
+        if is_pseudo(scratch) && access.flags & flag::OBJECT_ON_ROOT == 0 {
+            return Err(Skip::Irrelevant);
         }
-        // An empty path means the descriptor itself (AT_EMPTY_PATH): its open was seen.
-        0 => return Err(Skip::Irrelevant),
-        _ => {}
+        access.set_base_root(root);
+        return Ok(());
     }
-    if call.family == Family::Chdir && scratch.header.result == 0 {
+    if call.family == Family::Chdir && access.result == 0 {
         // It started from the directory before, of which nothing is known any more. The object has to do.
         scratch.header.requested_len = 0;
         return Ok(());
     }
-    let start = if call.dirfd == AT_FDCWD {
-        Some(root.fs.addr().member(config!(offsets.fs_pwd)))
+    let noted = if call.dirfd == AT_FDCWD {
+        access.set_base_pwd(hash, root)
     } else {
-        kernel::file(root.task, call.dirfd as u32).map(|file| file.member(config!(offsets.file_path)))
+        kernel::file(root.task, call.dirfd as u32)
+            .and_then(|file| access.set_base(hash, file.member(config!(offsets.file_path))))
     };
-    match start.and_then(|path| emit::base(scratch, hash, path)) {
+    match noted {
         Some(()) => Ok(()),
         // A call that failed may have named a descriptor that does not exist.
-        None if scratch.header.result < 0 => Err(Skip::Irrelevant),
+        None if access.result < 0 => Err(Skip::Irrelevant),
         None => Err(Skip::Fault),
     }
 }
@@ -137,11 +162,10 @@ fn base(call: &Call, root: &Root, scratch: &mut Scratch, hash: &mut PathHash) ->
 /// lead back into the root (`/proc/self/root`, `cwd`, `exe`, `fd`) reach objects, which opens report as such.
 #[inline(always)]
 fn is_pseudo(scratch: &Scratch) -> bool {
-    // SAFETY: the sections are 8-aligned and longer than a word.
-    let word = unsafe { *(&raw const scratch.sections).cast::<u64>() };
+    // SAFETY: the sections are longer than a word.
+    let word = unsafe { *scratch.words() };
     let starts = |prefix: &[u8; 8], len: u32| {
-        let mask = if cfg!(target_endian = "little") { !0 >> (64 - len * 8) } else { !0 << (64 - len * 8) };
-        word & mask == u64::from_ne_bytes(*prefix) & mask
+        leading_bytes(word, len) == leading_bytes(u64::from_ne_bytes(*prefix), len)
     };
     starts(b"/proc/\0\0", 6) || starts(b"/sys/\0\0\0", 5) || starts(b"/dev/\0\0\0", 5)
 }

@@ -79,7 +79,7 @@ mod tests {
 
     fn event(time_ns: u64) -> Event {
         Event {
-            key: [time_ns, 0, 0, 0],
+            key: [time_ns, 0],
             time_ns,
             cgroup: 1,
             target: 1 << 31,

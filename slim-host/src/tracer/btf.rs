@@ -41,6 +41,9 @@ pub enum BtfError {
     /// The structure has no such member, also not in its anonymous members.
     #[error("kernel type information has no member {1} in struct {0}")]
     NoMember(String, String),
+    /// Members are not in the order that the programs rely on.
+    #[error("this kernel lays out {0} in a way that is not supported")]
+    Layout(&'static str),
 }
 
 /// The parsed type table of one kernel.

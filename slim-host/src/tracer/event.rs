@@ -63,7 +63,7 @@ impl Event {
     /// When the bytes are not an event of this version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader { bytes, want: EventHeader::SIZE };
-        let key = [reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?];
+        let key = [reader.u64()?, reader.u64()?];
         let time_ns = reader.u64()?;
         let cgroup = reader.u64()?;
         let target = reader.u32()?;
@@ -177,7 +177,7 @@ mod tests {
 
     fn bytes(kind: u32, result: i32, flags: u32, sections: [&[u8]; 4]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for word in [1_u64, 2, 3, 4, 5, 6] {
+        for word in [1_u64, 2, 5, 6] {
             bytes.extend(word.to_ne_bytes());
         }
         for word in [7, kind, result.cast_unsigned(), flags, 8, 9, 10, 11] {
@@ -221,10 +221,7 @@ mod tests {
     fn outcome_and_who() {
         let event = Event::decode(&bytes(kind::STAT, -2, 0, [b"/x", b"", b"", b""])).unwrap();
         assert_eq!((event.outcome, event.kind), (Outcome::Failed(2), AccessKind::Stat));
-        assert_eq!(
-            (event.key, event.time_ns, event.cgroup, event.target, event.pid),
-            ([1, 2, 3, 4], 5, 6, 7, 8)
-        );
+        assert_eq!((event.key, event.time_ns, event.cgroup, event.target, event.pid), ([1, 2], 5, 6, 7, 8));
         assert_eq!(event.comm, b"nginx");
     }
 

@@ -9,6 +9,15 @@ use super::btf::{Btf, BtfError};
 /// # Errors
 /// When a structure or member is unknown: this kernel is laid out in a way that we do not know.
 pub fn lookup(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
+    let offsets = members(btf)?;
+    // The programs copy these together.
+    let adjacent = offsets.dentry_name == offsets.dentry_parent + 8
+        && offsets.dentry_inode == offsets.dentry_name + 16
+        && offsets.path_dentry == offsets.path_mnt + 8;
+    if adjacent { Ok(offsets) } else { Err(BtfError::Layout("struct dentry or struct path")) }
+}
+
+fn members(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
     Ok(Offsets {
         task_files: btf.offset("task_struct", "files")?,
         task_fs: btf.offset("task_struct", "fs")?,
