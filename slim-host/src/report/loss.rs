@@ -15,17 +15,13 @@ pub struct Remedy {
     pub remedy: &'static str,
 }
 
-/// Every cause that this slim counts.
-pub const REMEDIES: [Remedy; 6] = [
+/// Every cause that this slim counts as loss: those of [`Loss`](crate::tracer::Loss), as a test asserts.
+/// `docs/loss.md` tells more about each.
+pub const REMEDIES: [Remedy; 8] = [
     Remedy {
         cause: "ring_full",
         meaning: "events came faster than slim could read them",
         remedy: "trace again on a less busy machine, or with a slower exercise",
-    },
-    Remedy {
-        cause: "map_full",
-        meaning: "the kernel's table of seen files was full",
-        remedy: "trace fewer containers at once, and build from several captures",
     },
     Remedy {
         cause: "read_fault",
@@ -34,8 +30,18 @@ pub const REMEDIES: [Remedy; 6] = [
     },
     Remedy {
         cause: "path_too_long",
-        meaning: "a path was longer than slim records",
+        meaning: "a path was longer or deeper than slim records",
         remedy: "make it shorter, or trace without the program that uses it",
+    },
+    Remedy {
+        cause: "scope_full",
+        meaning: "a container's control group found no room",
+        remedy: "trace fewer containers, or for less time, and unite captures",
+    },
+    Remedy {
+        cause: "recursion_misses",
+        meaning: "a hook interrupted itself and was skipped",
+        remedy: "stop other tracing tools and trace again",
     },
     Remedy {
         cause: "undecodable",
@@ -43,9 +49,14 @@ pub const REMEDIES: [Remedy; 6] = [
         remedy: "report it as a defect, with the output of `slim doctor`",
     },
     Remedy {
-        cause: "recursion_misses",
-        meaning: "a hook interrupted itself and was skipped",
-        remedy: "stop other tracing tools and trace again",
+        cause: "undelivered",
+        meaning: "accesses that the kernel counted never arrived",
+        remedy: "trace again; report it as a defect if it happens twice",
+    },
+    Remedy {
+        cause: "unsorted",
+        meaning: "too many new containers waited to be identified",
+        remedy: "start fewer containers of other images during the trace",
     },
 ];
 
@@ -87,12 +98,40 @@ pub fn explain(loss: &LossCounts) -> Vec<LossLine> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::tracer::Loss;
+
+    #[test]
+    fn every_cause_that_the_tracer_counts_has_a_remedy_and_no_other() {
+        // Without `..`: a new member does not compile until it is named here.
+        let all = Loss {
+            ring_full: 1,
+            read_fault: 1,
+            path_too_long: 1,
+            scope_full: 1,
+            recursion_misses: 1,
+            undecodable: 1,
+            undelivered: 1,
+            unsorted: 1,
+        };
+        let told: BTreeSet<String> = REMEDIES.iter().map(|remedy| remedy.cause.to_owned()).collect();
+        assert_eq!(told, all.by_cause().into_keys().collect());
+        assert_eq!(told.len(), REMEDIES.len(), "a cause is told twice");
+    }
+
+    #[test]
+    fn every_cause_is_documented() {
+        let page = include_str!("../../../docs/loss.md");
+        let documented: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+        assert_eq!(documented, REMEDIES.map(|remedy| remedy.cause));
+    }
 
     #[test]
     fn every_loss_is_told_the_unknown_too() {
         let loss =
-            LossCounts::from([("ring_full".into(), 2), ("map_full".into(), 0), ("new_cause".into(), 9)]);
+            LossCounts::from([("ring_full".into(), 2), ("unsorted".into(), 0), ("new_cause".into(), 9)]);
         let lines: Vec<_> = explain(&loss).into_iter().map(|l| (l.cause, l.count, l.meaning)).collect();
         assert_eq!(
             lines,
