@@ -14,6 +14,6 @@ pub mod terminal;
 
 pub use model::{
     BuildFacts, BuildReport, CaptureSummary, DoctorReport, ImageName, OutputKind, Phase, TraceReport,
-    WrittenOutput,
+    TraceReports, WrittenOutput,
 };
 pub use removed::{Extent, RemovedDirectory};

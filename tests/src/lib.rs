@@ -2,7 +2,8 @@
 //!
 //! - [`Engine`] finds a container engine; [`Container`] and [`Image`] remove what they stand for when
 //!   they are dropped. Every name they make begins with `slim-e2e-`.
-//! - [`Slim`] runs the binary under a deadline and keeps what it said.
+//! - [`Slim`] runs the binary under a deadline and keeps what it said; [`Started`] is a run that a test
+//!   talks to meanwhile. [`Scratch`] is a directory for its files.
 //! - [`workload`] is the table of test images: how each is driven, and what must come out. It is
 //!   proven on the source images first; only then may it judge a slim one.
 //!
@@ -19,7 +20,9 @@ mod deadline;
 mod engine;
 mod image;
 pub mod kernel;
+mod scratch;
 mod slim;
+mod started;
 pub mod workload;
 
 pub use crate::client::http;
@@ -27,7 +30,9 @@ pub use crate::container::Container;
 pub use crate::deadline::Deadline;
 pub use crate::engine::Engine;
 pub use crate::image::{Entries, Entry, Image};
+pub use crate::scratch::Scratch;
 pub use crate::slim::{Run, Slim};
+pub use crate::started::Started;
 
 /// What keeps a test from running on this machine, as a sentence for the developer.
 #[derive(Debug)]

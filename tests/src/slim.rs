@@ -1,19 +1,14 @@
 //! Running the built `slim` binary.
 
 use std::env;
-use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::{Deadline, Engine, Missing};
-
-/// No run in a test takes longer than this many seconds; one that does is killed and fails.
-const LIMIT: u64 = 180;
+use crate::{Engine, Missing, Started};
 
 /// The binary, set to use one engine.
 #[derive(Clone, Debug)]
@@ -27,6 +22,8 @@ pub struct Slim {
 pub struct Run {
     /// The command line.
     pub command: String,
+    /// The pid it had.
+    pub pid: u32,
     /// The exit status; `None` if a signal ended it.
     pub code: Option<i32>,
     /// What it wrote for programs.
@@ -83,27 +80,7 @@ impl Run {
     /// # Panics
     /// It cannot be started or does not end in time.
     pub fn of(command: &mut Command) -> Run {
-        let line = format!("{command:?}");
-        let begin = Instant::now();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {line}: {error}"));
-        let stdout = collect(child.stdout.take());
-        let stderr = collect(child.stderr.take());
-        let in_time = Deadline::after(LIMIT).wait(&mut child);
-        if in_time.is_err() {
-            child.kill().expect("kill the late child");
-        }
-        let status = child.wait().expect("wait for the child");
-        let read = |thread: thread::JoinHandle<Vec<u8>>| thread.join().expect("read the child's output");
-        let run = Run {
-            command: line,
-            code: status.code(),
-            stdout: read(stdout),
-            stderr: String::from_utf8_lossy(&read(stderr)).into_owned(),
-            took: begin.elapsed(),
-        };
-        assert!(in_time.is_ok(), "did not end within {LIMIT} s: {run}");
-        run
+        Started::of(command).finish()
     }
 
     /// Checks the exit status and shows everything where it is another one.
@@ -132,16 +109,6 @@ impl std::fmt::Display for Run {
         let Run { command, code, stderr, took, .. } = self;
         write!(f, "{command}\nexit {code:?} after {took:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
     }
-}
-
-fn collect(stream: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
-            stream.read_to_end(&mut bytes).expect("read a child's output");
-        }
-        bytes
-    })
 }
 
 /// target/PROFILE/deps/TEST-HASH runs, target/PROFILE/slim is wanted; cargo builds it with the workspace.

@@ -9,7 +9,7 @@ use crate::path::{PathError, quote};
 #[non_exhaustive]
 pub enum CaptureError {
     /// The file is there already and was not to be replaced.
-    #[error("{path} exists already; choose another name, or replace it with --force")]
+    #[error("{path} exists already; choose another name, or remove it first")]
     Exists {
         /// The file.
         path: String,

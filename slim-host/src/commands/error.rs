@@ -141,6 +141,7 @@ impl CommandError {
             Self::Engine(EngineError::NotLocal { .. } | EngineError::BadName { .. })
             | Self::Spec(_)
             | Self::ImageName(_)
+            | Self::Image(ImageError::SourceDateEpoch(_))
             | Self::NoName(_)
             | Self::Path(_)
             | Self::NotSlim(_)

@@ -17,7 +17,7 @@ use crate::{
     exercise::{self, HostCommand, Target},
     output::Page,
     path::quote,
-    report::{TraceReport, terminal},
+    report::{TraceReport, TraceReports, terminal},
     tracer::Newcomers,
 };
 
@@ -90,22 +90,21 @@ async fn trace(
     tracing.last_look().await;
     let counts = tracing.session.counts()?;
     live.finish(counts);
-    let reports = tracing.finish()?;
-    show(context, &reports)?;
+    show(context, tracing.finish()?)?;
     ended
 }
 
-fn show(context: &Context, reports: &[TraceReport]) -> Result<(), CommandError> {
-    match reports {
-        [report] => context.present("trace", report, terminal::trace),
-        reports => context.present("traces", &reports, |reports| {
-            reports.iter().fold(Page::default(), |mut page, report| {
-                page.append(terminal::trace(report));
-                page.gap();
-                page
-            })
-        }),
+fn show(context: &Context, traces: Vec<TraceReport>) -> Result<(), CommandError> {
+    if let [report] = traces.as_slice() {
+        return context.present("trace", report, terminal::trace);
     }
+    context.present("traces", &TraceReports { traces }, |reports| {
+        reports.traces.iter().fold(Page::default(), |mut page, report| {
+            page.append(terminal::trace(report));
+            page.gap();
+            page
+        })
+    })
 }
 
 /// Ends when the trace shall end.
@@ -187,21 +186,31 @@ async fn images(
     Ok(images)
 }
 
-/// The capture file of each image.
+/// The capture file of each image; images of one name in several repositories get numbers.
 fn files(args: &TraceArgs, containers: &[ContainerView], images: &[SourceImage]) -> Vec<PathBuf> {
-    let name_of = |image: &SourceImage| {
-        let reference = image.reference.rsplit('/').next().unwrap_or_default();
-        let name = reference.split([':', '@']).next().unwrap_or_default();
-        format!("{name}.slim")
-    };
     match (images, containers, &args.output) {
         ([_], _, Some(file)) => vec![file.clone()],
         ([_], [container, ..], None) => vec![PathBuf::from(format!("{}.slim", container.name))],
         (images, _, directory) => {
             let directory = directory.as_deref().unwrap_or(Path::new(""));
-            images.iter().map(|image| directory.join(name_of(image))).collect()
+            file_names(images.iter().map(|image| image.reference.as_str()))
+                .into_iter()
+                .map(|name| directory.join(name))
+                .collect()
         }
     }
+}
+
+fn file_names<'a>(references: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for reference in references {
+        let last = reference.rsplit('/').next().unwrap_or_default();
+        let stem = last.split([':', '@']).next().unwrap_or_default();
+        let numbered = (2..).map(|number| format!("{stem}-{number}.slim"));
+        let mut candidates = std::iter::once(format!("{stem}.slim")).chain(numbered);
+        names.extend(candidates.find(|candidate| !names.contains(candidate)));
+    }
+    names
 }
 
 /// A trace in progress.
@@ -360,4 +369,16 @@ fn report(subject: Subject, capture: &Capture) -> TraceReport {
         report.next.push(format!("slim build {} --from {file}", subject.image.reference));
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_names;
+
+    #[test]
+    fn every_image_has_a_file_of_its_own() {
+        let references = ["nginx:1", "library/nginx", "a.example:5000/team/app@sha256:0", "nginx"];
+        let names = ["nginx.slim", "nginx-2.slim", "app.slim", "nginx-3.slim"];
+        assert_eq!(file_names(references.into_iter()), names);
+    }
 }

@@ -92,6 +92,9 @@ pub enum ImageError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The directory of a target does not exist.
+    #[error("there is no directory {0}: create it first")]
+    NoDirectory(String),
     /// Something is already there.
     #[error("{0} exists; choose another name, or --force to replace it")]
     Exists(String),

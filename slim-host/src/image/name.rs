@@ -17,7 +17,7 @@ pub struct ImageName {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ImageNameError {
     /// The grammar forbids it.
-    #[error("image name {name:?} is wrong: {source}; write REPOSITORY[:TAG] in lowercase, such as app:slim")]
+    #[error("image name {name:?} is wrong; write REPOSITORY[:TAG] in lowercase, such as app:slim")]
     Grammar {
         /// What was given.
         name: String,

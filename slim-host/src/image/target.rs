@@ -77,10 +77,10 @@ pub enum Existing {
 /// Refuses a file target that must not be written; call it before work that a refusal would waste.
 ///
 /// # Errors
-/// [`ImageError::Exists`], or [`ImageError::Foreign`] for anything but a regular file.
+/// [`ImageError::Exists`], [`ImageError::NoDirectory`], or [`ImageError::Foreign`] for anything but a regular file.
 pub fn check_file(target: &Path, existing: Existing) -> Result<(), ImageError> {
     match fs::symlink_metadata(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => check_parent(target),
         Err(source) => Err(ImageError::io("look at", target, source)),
         // As root a rename would happily put an image in the place of /dev/null.
         Ok(found) if !found.is_file() => Err(foreign(target, "a regular file")),
@@ -92,10 +92,11 @@ pub fn check_file(target: &Path, existing: Existing) -> Result<(), ImageError> {
 /// Refuses a directory target that must not be written.
 ///
 /// # Errors
-/// [`ImageError::Exists`], or [`ImageError::Foreign`] for anything but an empty directory or an OCI layout.
+/// [`ImageError::Exists`], [`ImageError::NoDirectory`], or [`ImageError::Foreign`] for anything but an empty directory
+/// or an OCI layout.
 pub fn check_layout(target: &Path, existing: Existing) -> Result<(), ImageError> {
     let found = match fs::symlink_metadata(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return check_parent(target),
         Err(source) => return Err(ImageError::io("look at", target, source)),
         Ok(found) => found,
     };
@@ -112,6 +113,12 @@ pub fn check_layout(target: &Path, existing: Existing) -> Result<(), ImageError>
         return Err(foreign(target, expected));
     }
     if existing == Existing::Refuse { Err(ImageError::Exists(quote_path(target))) } else { Ok(()) }
+}
+
+/// Nothing can be created where there is no directory.
+fn check_parent(target: &Path) -> Result<(), ImageError> {
+    let directory = parent(target);
+    if directory.is_dir() { Ok(()) } else { Err(ImageError::NoDirectory(quote_path(directory))) }
 }
 
 /// A file that gets its name only when it is complete; dropping it removes it.

@@ -22,7 +22,7 @@ mod doctor;
 mod trace;
 
 pub use doctor::DoctorReport;
-pub use trace::TraceReport;
+pub use trace::{TraceReport, TraceReports};
 
 /// What `slim build` did.
 #[derive(Debug, Clone, PartialEq, Serialize)]

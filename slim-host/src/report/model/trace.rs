@@ -25,6 +25,13 @@ pub struct TraceReport {
     pub next: Vec<String>,
 }
 
+/// What a `slim trace` of several images did: a document is an object, so the list has a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TraceReports {
+    /// One report an image.
+    pub traces: Vec<TraceReport>,
+}
+
 impl TraceReport {
     /// A report of what `file` holds, without warnings and next commands.
     #[must_use]
