@@ -7,7 +7,7 @@ use std::{
 
 use super::{CommandError, Context, run, signals::Signals, source, state};
 use crate::{
-    capture::{self, Capture, merge},
+    capture::{self, AccessKey, AccessKind, Capture, Outcome, merge},
     cli::BuildArgs,
     engine::{Cleanup, Engine, EngineError, Overwrite, SourceImage},
     image::{
@@ -90,8 +90,9 @@ async fn build(
     } else {
         let spool = spool_directory(&destination.outputs);
         let created = destination.created.clone();
+        let patterns = [args.include.clone(), args.exclude.clone()];
         let (slim, kept) = off_thread("built the slim image", move || {
-            let slim = assemble(&files, &image, &capture, &planned, created.as_ref(), &spool)?;
+            let slim = assemble(&files, &image, &capture, &planned, &patterns, created.as_ref(), &spool)?;
             Ok((slim, (files, image, capture, planned)))
         })
         .await?;
@@ -169,8 +170,11 @@ fn created() -> Result<Option<Created>, CommandError> {
 
 /// The image's own name with `-slim`.
 fn default_name(image: &SourceImage, reference: &str) -> Result<ImageName, CommandError> {
-    // An id is a valid name too, but nobody means it as one.
-    let is_id = image.id.contains(reference.trim_start_matches("sha256:"));
+    // An id is a valid name too, but nobody means it as one: unless an image is really called so.
+    let is_tag =
+        image.repo_tags.iter().any(|tag| tag.split(':').next() == Some(reference) || tag == reference);
+    let hex = reference.strip_prefix("sha256:").unwrap_or(reference);
+    let is_id = !is_tag && image.id.strip_prefix("sha256:").is_some_and(|id| id.starts_with(hex));
     let own = if is_id { image.repo_tags.first().cloned() } else { Some(reference.to_owned()) };
     let own = own.ok_or_else(|| CommandError::NoName(quote(reference.as_bytes())))?;
     let without_digest = own.split_once('@').map_or(own.as_str(), |(name, _)| name);
@@ -198,10 +202,16 @@ fn read_captures(files: &[PathBuf], image: &SourceImage) -> Result<Capture, Comm
 
 /// Refuses an incomplete capture, unless the user wants it all the same; then it is a warning.
 fn accept(capture: &Capture, args: &BuildArgs) -> Result<Option<String>, CommandError> {
-    if capture.is_complete() {
+    // Any container that was traced ran something, or held something when we came.
+    let ran = |key: &AccessKey| {
+        matches!(key.kind, AccessKind::Exec | AccessKind::Snapshot) && key.outcome == Outcome::Found
+    };
+    let nothing_ran = !capture.accesses.keys().any(ran);
+    if capture.is_complete() && !nothing_ran {
         return Ok(None);
     }
     let why = match capture.header.status {
+        _ if nothing_ran => "nothing of the image was seen to run".to_owned(),
         capture::Status::Cut => "its trace was cut short".to_owned(),
         capture::Status::Complete | capture::Status::Lossy => {
             let causes = capture.header.loss.iter().map(|(cause, count)| format!("{cause}: {count}"));
@@ -241,6 +251,7 @@ fn assemble(
     image: &SourceImage,
     capture: &Capture,
     keep: &KeepSet,
+    [include, exclude]: &[Vec<String>; 2],
     created: Option<&Created>,
     spool_directory: &Path,
 ) -> Result<SlimImage, CommandError> {
@@ -249,6 +260,8 @@ fn assemble(
         source: &identity,
         capture_digest: &state::keep(capture)?,
         capture_status: capture.header.status,
+        include,
+        exclude,
         slim_version: env!("CARGO_PKG_VERSION"),
     };
     let request = BuildRequest {

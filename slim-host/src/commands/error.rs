@@ -85,6 +85,12 @@ pub enum CommandError {
     /// What `slim explain` is asked about is neither a capture nor a slim image.
     #[error("image {0} was not built by slim: ask about a capture, or about the result of `slim build`")]
     NotSlim(String),
+    /// What `slim explain` is asked about does not exist.
+    #[error("{0} is neither a capture file nor an image in the engine")]
+    NoSubject(String),
+    /// A capture file that `slim trace` would overwrite.
+    #[error("{} exists: name another file with --output, or build from both", quote(.0.as_os_str().as_encoded_bytes()))]
+    CaptureExists(PathBuf),
     /// The capture of a slim image was made elsewhere.
     #[error("the capture from which image {0} was built is not on this machine: ask about the capture file")]
     NoCapture(String),
@@ -146,6 +152,8 @@ impl CommandError {
             | Self::Path(_)
             | Self::NotSlim(_)
             | Self::NoCapture(_)
+            | Self::NoSubject(_)
+            | Self::CaptureExists(_)
             | Self::OtherImage { .. }
             | Self::Merge(_)
             | Self::Rules(

@@ -20,7 +20,7 @@ use crate::{
 pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(), CommandError> {
     let path = RequestedPath::new(args.path.as_bytes())?;
     let engine = Engine::connect(context.host.as_deref()).await?;
-    let capture = subject(&engine, args).await?;
+    let (capture, rules) = subject(&engine, args).await?;
     let identity = &capture.header.image;
     let image = match engine.image(&identity.id).await {
         // The id differs between image stores; the name may lead to the same layers.
@@ -35,22 +35,36 @@ pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(),
         });
     }
     let files = source::open(&engine, &image, None, &context.output).await?;
-    let keep = build::plan(&files, &image, &capture, &Rules::default())?;
+    let keep = build::plan(&files, &image, &capture, &rules)?;
     let explanation = explain(&keep, files.tree(), &capture.accesses, &path);
     context.present("explain", &explanation, |explanation| Page::of_text(explanation))
 }
 
-/// The capture that is asked about: a file, or the one that a slim image was built from.
-async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<Capture, CommandError> {
+/// What is asked about: a capture file, or the capture and the rules that a slim image was built from.
+async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Rules), CommandError> {
     let file = Path::new(&args.subject);
     if file.is_file() {
-        return Ok(capture::read(file)?);
+        return Ok((capture::read(file)?, Rules::default()));
     }
     let name = args.subject.to_string_lossy();
-    let image = engine.image(&name).await?;
-    let label = format!("{LABEL_PREFIX}capture.digest");
-    let labels = image.config.json().pointer("/config/Labels");
-    let digest = labels.and_then(|labels| labels.get(&label)).and_then(|digest| digest.as_str());
-    let Some(digest) = digest else { return Err(CommandError::NotSlim(quote(name.as_bytes()))) };
-    state::find(digest)?.ok_or_else(|| CommandError::NoCapture(quote(name.as_bytes())))
+    let image = match engine.image(&name).await {
+        Err(EngineError::UnknownImage { .. }) => {
+            return Err(CommandError::NoSubject(quote(name.as_bytes())));
+        }
+        found => found?,
+    };
+    let label = |key: &str| {
+        let labels = image.config.json().pointer("/config/Labels")?;
+        labels.get(format!("{LABEL_PREFIX}{key}"))?.as_str()
+    };
+    let Some(digest) = label("capture.digest") else {
+        return Err(CommandError::NotSlim(quote(name.as_bytes())));
+    };
+    let patterns = |key| -> Vec<String> {
+        // Labels can be changed by anybody; what is no list of patterns is none.
+        label(key).and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
+    };
+    let rules = Rules::new(&patterns("rules.include"), &patterns("rules.exclude"))?;
+    let capture = state::find(digest)?.ok_or_else(|| CommandError::NoCapture(quote(name.as_bytes())))?;
+    Ok((capture, rules))
 }

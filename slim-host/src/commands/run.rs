@@ -65,11 +65,11 @@ pub(super) async fn observe(
     }
     session.announce(&container.id, TARGET)?;
     let began = std::time::Instant::now();
-    engine.start(&container.id).await?;
+    let live = output.live(format!("tracing {}: {}", container.name, until(args)));
+    beside(&mut session, &live, pin!(engine.start(&container.id))).await??;
 
     let view = engine.container(&container.id).await?;
     let mountinfo = view.pid.and_then(|pid| std::fs::read(format!("/proc/{pid}/mountinfo")).ok());
-    let live = output.live(format!("tracing {}: {}", view.name, until(args)));
     let target = Target::from(&view);
     let end = {
         let end = pin!(end_of_trace(engine, &container, &target, args, signals, output));
@@ -77,13 +77,7 @@ pub(super) async fn observe(
     };
     signals.trace_is_over();
     let end = end?;
-    let mut warnings = Vec::new();
-    if let End::Exited(code) = end
-        && code != 0
-    {
-        warnings.push(format!("the container ended with exit code {code}: was that the exercise?"));
-    }
-    shut_down(engine, &container, &mut session, &live).await?;
+    let warnings = shut_down(engine, &container, &end, &mut session, &live).await?;
     live.finish(match end {
         End::Done => "the exercise is over".to_owned(),
         End::Time => "the time is over".to_owned(),
@@ -97,7 +91,7 @@ pub(super) async fn observe(
 }
 
 /// Lets the trace go on beside `work` until that ends.
-async fn beside<T>(
+pub(super) async fn beside<T>(
     session: &mut Session,
     live: &Live,
     mut work: impl Future<Output = T> + Unpin,
@@ -111,23 +105,38 @@ async fn beside<T>(
     }
 }
 
-/// Takes in what the container holds, and traces how it stops: what it reads then is needed as well.
+/// Takes in what the container holds, and traces how it stops: what it reads then is needed as well. What people should
+/// know of an end that came by itself.
 async fn shut_down(
     engine: &Engine,
     container: &OwnedContainer,
+    end: &End,
     session: &mut Session,
     live: &Live,
-) -> Result<(), CommandError> {
+) -> Result<Vec<String>, CommandError> {
     let view = engine.container(&container.id).await?;
     if view.pid.is_none() {
-        return Ok(());
+        let code = match end {
+            End::Exited(code) => *code,
+            End::Done | End::Time | End::Asked => view.exit_code,
+        };
+        return Ok(match end {
+            End::Exited(0) => Vec::new(),
+            End::Exited(_) => {
+                vec![format!("the container ended with exit code {code}: was that the exercise?")]
+            }
+            End::Done | End::Time | End::Asked => {
+                vec![format!("the container had ended with exit code {code} before the exercise was over")]
+            }
+        });
     }
     if let Err(error) = session.snapshot(&view, TARGET) {
         // It may end at any moment; what it held was traced when it was opened.
         log::info!("no snapshot at the end: {error}");
     }
     let stop = pin!(engine.stop(&container.id, STOP_GRACE));
-    Ok(beside(session, live, stop).await??)
+    beside(session, live, stop).await??;
+    Ok(Vec::new())
 }
 
 /// Waits for the first end of the trace.
@@ -148,7 +157,7 @@ async fn end_of_trace(
         code = engine.wait(&container.id), if !has_exercise => return Ok(End::Exited(code?)),
         () = elapsed(args.until.duration) => End::Time,
         () = signals.end_of_trace() => End::Asked,
-        () = enter(), if !has_exercise => End::Asked,
+        () = enter(), if !has_exercise && !args.until.until_exit => End::Asked,
     };
     if has_exercise {
         // Ends the command on the host and all that it started.

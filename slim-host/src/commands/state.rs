@@ -14,6 +14,9 @@ use crate::{
     path::quote,
 };
 
+/// Captures that are kept for `slim explain`; usually some 100 KiB each.
+const CAPTURES: usize = 64;
+
 /// Keeps `capture`; its digest.
 ///
 /// # Errors
@@ -27,8 +30,28 @@ pub(super) fn keep(capture: &Capture) -> Result<String, CommandError> {
     }
     if !file.exists() {
         capture::store::write(&file, capture, Existing::Replace)?;
+        prune(&file);
     }
     Ok(digest)
+}
+
+/// Removes the oldest captures beside `newest`, of which [`CAPTURES`] stay. One that cannot be removed does no harm.
+fn prune(newest: &Path) {
+    let Some(entries) = newest.parent().and_then(|directory| std::fs::read_dir(directory).ok()) else {
+        return;
+    };
+    let mut files: Vec<_> = entries
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "slim"))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    let surplus = files.len().saturating_sub(CAPTURES);
+    for (_, file) in files.into_iter().take(surplus) {
+        if let Err(error) = std::fs::remove_file(&file) {
+            log::info!("cannot remove {}: {error}", quote(file.as_os_str().as_encoded_bytes()));
+        }
+    }
 }
 
 /// The capture with this digest, if it was built from on this machine.

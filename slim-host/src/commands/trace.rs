@@ -1,19 +1,15 @@
 //! `slim trace`: attach to containers, or listen for those of an image, and write captures.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
-    pin::{Pin, pin},
-    time::SystemTime,
+    pin::pin,
+    time::{Duration, SystemTime},
 };
 
-use futures_util::{Stream, StreamExt as _};
-
-use super::{CommandError, Context, recorder::Recorder, run, session::Session, signals::Signals};
+use super::{CommandError, Context, run, signals::Signals};
 use crate::{
-    capture::{Capture, CaptureWriter, Existing, Header},
     cli::TraceArgs,
-    engine::{ContainerEvent, ContainerEventKind, ContainerView, Engine, EngineError, SourceImage},
+    engine::{ContainerState, ContainerView, Engine, EngineError, SourceImage},
     exercise::{self, HostCommand, Target},
     output::Page,
     path::quote,
@@ -21,16 +17,12 @@ use crate::{
     tracer::Newcomers,
 };
 
-type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
+mod watching;
 
-/// One image that is traced, with its capture.
-struct Subject {
-    image: SourceImage,
-    header: Header,
-    file: PathBuf,
-    /// Containers of it, in the order in which they came: id and name.
-    containers: Vec<(String, String)>,
-}
+use watching::Tracing;
+
+/// How long a container that has ended may take to start again before it counts as gone.
+const RESTART: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 ///
@@ -60,38 +52,66 @@ async fn trace(
     let files = files(args, &named, &images);
     let newcomers = if args.image.is_empty() { Newcomers::Ignore } else { Newcomers::Adopt };
     // Listening starts before we look who runs, or a container that starts in between would be missed.
-    let mut events: Events = if args.image.is_empty() {
-        Box::pin(futures_util::stream::pending())
-    } else {
-        Box::pin(engine.watch(&images, SystemTime::now()))
-    };
+    let listening = SystemTime::now();
     let mut tracing = Tracing::begin(engine, images, files, newcomers).await?;
     for container in &named {
         tracing.attach(container)?;
     }
-    if !args.image.is_empty() {
-        tracing.attach_running().await?;
-    }
-
-    let live = context.output.live(tracing.opening(args));
+    let live = context.output.live(opening(args, &named));
     let target = named.first().filter(|_| named.len() == 1).map(Target::from);
     let ended = {
-        let mut end = pin!(end(engine, args, &named, target.as_ref(), signals));
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut end => break ended,
-                event = events.next() => tracing.take(event).await?,
-                ticked = tracing.session.tick(&live) => ticked?,
-            }
+        let end = pin!(end(engine, args, &named, target.as_ref(), signals));
+        if args.image.is_empty() {
+            tracing.until(end, &live).await
+        } else {
+            tracing.listen(end, listening, args.until_exit, &live).await
         }
     };
     signals.trace_is_over();
-    tracing.last_look().await;
-    let counts = tracing.session.counts()?;
-    live.finish(counts);
-    show(context, tracing.finish()?)?;
-    ended
+    // Whatever ended it, what was seen until then is worth having.
+    let looked = tracing.last_look(&live).await;
+    let counts = tracing.counts()?;
+    let reports = tracing.finish()?;
+    let end = ended?;
+    live.finish(format!("{counts}{}", end.reason()));
+    show(context, reports)?;
+    looked?;
+    match end {
+        End::Command(ran) => ran,
+        End::Time | End::Asked | End::AllEnded => Ok(()),
+    }
+}
+
+/// Why a trace ended.
+enum End {
+    /// The command on the host is over, well or not.
+    Command(Result<(), CommandError>),
+    /// The time is over.
+    Time,
+    /// Ctrl-C or Enter.
+    Asked,
+    /// Nothing is left to trace.
+    AllEnded,
+}
+
+impl End {
+    /// What people did not ask for is explained.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Command(_) | Self::Time | Self::Asked => "",
+            Self::AllEnded => "; all containers have ended",
+        }
+    }
+}
+
+fn opening(args: &TraceArgs, named: &[ContainerView]) -> String {
+    let what = if args.image.is_empty() {
+        named.iter().map(|container| quote(container.name.as_bytes())).collect::<Vec<_>>().join(", ")
+    } else {
+        format!("every container of {}", args.image.join(", "))
+    };
+    let until = if args.command.is_empty() { "Ctrl-C" } else { "the command ends, or Ctrl-C" };
+    format!("tracing {what}: until {until}")
 }
 
 fn show(context: &Context, traces: Vec<TraceReport>) -> Result<(), CommandError> {
@@ -114,22 +134,22 @@ async fn end(
     named: &[ContainerView],
     target: Option<&Target>,
     signals: &Signals,
-) -> Result<(), CommandError> {
+) -> Result<End, CommandError> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let mut command = pin!(command(args, target, stopped));
     let has_command = !args.command.is_empty();
-    tokio::select! {
-        ran = &mut command, if has_command => return ran,
-        () = run::elapsed(args.duration) => {}
-        () = signals.end_of_trace() => {}
-        () = run::enter(), if !has_command => {}
-        all = all_ended(engine, named), if !named.is_empty() && !has_command => return all,
-    }
+    let end = tokio::select! {
+        ran = &mut command, if has_command => return Ok(End::Command(ran)),
+        () = run::elapsed(args.duration) => End::Time,
+        () = signals.end_of_trace() => End::Asked,
+        () = run::enter(), if !has_command && !args.until_exit => End::Asked,
+        all = all_ended(engine, named), if !named.is_empty() && !has_command => all.map(|()| End::AllEnded)?,
+    };
     if has_command {
         drop(stop);
         command.await?;
     }
-    Ok(())
+    Ok(end)
 }
 
 async fn command(
@@ -144,9 +164,18 @@ async fn command(
     Ok(())
 }
 
+/// Ends when every container has ended and none comes back: one that restarts is away for a moment.
 async fn all_ended(engine: &Engine, containers: &[ContainerView]) -> Result<(), CommandError> {
     for container in containers {
-        engine.wait(&container.id).await?;
+        loop {
+            engine.wait(&container.id).await?;
+            tokio::time::sleep(RESTART).await;
+            match engine.container(&container.id).await {
+                Ok(view) if view.pid.is_some() || view.state == ContainerState::Restarting => {}
+                Ok(_) | Err(EngineError::UnknownContainer { .. }) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
     Ok(())
 }
@@ -211,164 +240,6 @@ fn file_names<'a>(references: impl Iterator<Item = &'a str>) -> Vec<String> {
         names.extend(candidates.find(|candidate| !names.contains(candidate)));
     }
     names
-}
-
-/// A trace in progress.
-struct Tracing<'a> {
-    engine: &'a Engine,
-    session: Session,
-    subjects: Vec<Subject>,
-}
-
-impl<'a> Tracing<'a> {
-    async fn begin(
-        engine: &'a Engine,
-        images: Vec<SourceImage>,
-        files: Vec<PathBuf>,
-        newcomers: Newcomers,
-    ) -> Result<Self, CommandError> {
-        let mut session = Session::start(engine.info(), newcomers).await?;
-        let mut subjects = Vec::with_capacity(images.len());
-        for ((image, file), target) in images.into_iter().zip(files).zip(0..) {
-            let header = session.header(image.identity(), engine.info())?;
-            if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-                std::fs::create_dir_all(directory).map_err(|source| CommandError::Io {
-                    operation: "create",
-                    path: quote(directory.as_os_str().as_encoded_bytes()),
-                    source,
-                })?;
-            }
-            session.record(target, Recorder::new(CaptureWriter::create(&file, &header, Existing::Refuse)?));
-            subjects.push(Subject { image, header, file, containers: Vec::new() });
-        }
-        Ok(Self { engine, session, subjects })
-    }
-
-    fn target_of(&mut self, image_id: &str) -> Option<(u32, &mut Subject)> {
-        (0..).zip(&mut self.subjects).find(|(_, subject)| subject.image.id == image_id)
-    }
-
-    fn attach(&mut self, container: &ContainerView) -> Result<(), CommandError> {
-        let Some((target, subject)) = self.target_of(&container.image_id) else { return Ok(()) };
-        if !subject.containers.iter().any(|(id, _)| *id == container.id) {
-            subject.containers.push((container.id.clone(), container.name.clone()));
-        }
-        self.session.attach(container, target)
-    }
-
-    async fn attach_running(&mut self) -> Result<(), CommandError> {
-        let ids: Vec<String> = self.subjects.iter().map(|subject| subject.image.id.clone()).collect();
-        for image in ids {
-            for id in self.engine.running_containers_of(&image).await? {
-                self.attach_if_running(&id).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A container that ends while we look at it was traced since it was announced, or cannot be traced any more.
-    async fn attach_if_running(&mut self, id: &str) -> Result<(), CommandError> {
-        let Some(container) = self.look(id).await? else { return Ok(()) };
-        if container.pid.is_none() {
-            self.note(&container.image_id, id, &container.name);
-            return Ok(());
-        }
-        match self.attach(&container) {
-            // The engine may take a while to notice that its process is gone.
-            Err(error @ (CommandError::Tracer(_) | CommandError::OtherKernel { .. })) => {
-                log::info!("{id} ended before we could look at it: {error}");
-                Ok(())
-            }
-            attached => attached,
-        }
-    }
-
-    /// The container as it is now; `None` when it was removed.
-    async fn look(&self, id: &str) -> Result<Option<ContainerView>, CommandError> {
-        match self.engine.container(id).await {
-            Ok(container) => Ok(Some(container)),
-            Err(EngineError::UnknownContainer { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn note(&mut self, image_id: &str, id: &str, name: &str) {
-        if let Some((_, subject)) = self.target_of(image_id)
-            && !subject.containers.iter().any(|(known, _)| known == id)
-        {
-            subject.containers.push((id.to_owned(), name.to_owned()));
-        }
-    }
-
-    async fn take(&mut self, event: Option<Result<ContainerEvent, EngineError>>) -> Result<(), CommandError> {
-        let Some(event) = event else { return Ok(()) };
-        let event = event?;
-        match event.kind {
-            ContainerEventKind::Created => {
-                if let Some((target, subject)) = self.target_of(&event.image_id) {
-                    let short = event.id.get(..12).unwrap_or(&event.id).to_owned();
-                    subject.containers.push((event.id.clone(), short));
-                    self.session.announce(&event.id, target)?;
-                }
-                Ok(())
-            }
-            ContainerEventKind::Started => self.attach_if_running(&event.id).await,
-            ContainerEventKind::Died => Ok(()),
-        }
-    }
-
-    /// What the containers hold at the end.
-    async fn last_look(&mut self) {
-        let all: Vec<(u32, String)> = (0..)
-            .zip(&self.subjects)
-            .flat_map(|(target, subject)| subject.containers.iter().map(move |(id, _)| (target, id.clone())))
-            .collect();
-        for (target, id) in all {
-            match self.engine.container(&id).await {
-                Ok(container) if container.pid.is_some() => {
-                    if let Err(error) = self.session.snapshot(&container, target) {
-                        log::info!("no snapshot of {id} at the end: {error}");
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => log::info!("no snapshot of {id} at the end: {error}"),
-            }
-        }
-    }
-
-    fn opening(&self, args: &TraceArgs) -> String {
-        let what = if args.image.is_empty() {
-            let names = self.subjects.iter().flat_map(|subject| &subject.containers);
-            names.map(|(_, name)| quote(name.as_bytes())).collect::<Vec<_>>().join(", ")
-        } else {
-            format!("every container of {}", args.image.join(", "))
-        };
-        let until = if args.command.is_empty() { "Ctrl-C" } else { "the command ends, or Ctrl-C" };
-        format!("tracing {what}: until {until}")
-    }
-
-    fn finish(self) -> Result<Vec<TraceReport>, CommandError> {
-        let headers = (0..).zip(self.subjects.iter().map(|subject| subject.header.clone())).collect();
-        let captures = self.session.finish(headers)?;
-        Ok(self
-            .subjects
-            .into_iter()
-            .zip(captures)
-            .map(|(subject, capture)| report(subject, &capture))
-            .collect())
-    }
-}
-
-fn report(subject: Subject, capture: &Capture) -> TraceReport {
-    let names: BTreeMap<&String, &String> = subject.containers.iter().map(|(id, name)| (id, name)).collect();
-    let file = quote(subject.file.as_os_str().as_encoded_bytes());
-    let mut report = TraceReport::new(capture, names.into_values().cloned().collect(), subject.file);
-    if report.containers.is_empty() {
-        report.warnings.push("no container of the image ran".to_owned());
-    } else {
-        report.next.push(format!("slim build {} --from {file}", subject.image.reference));
-    }
-    report
 }
 
 #[cfg(test)]

@@ -174,6 +174,8 @@ pub(super) fn identity() -> ImageIdentity {
 
 pub(super) fn provenance(source: &ImageIdentity) -> Provenance<'_> {
     Provenance {
+        include: &[],
+        exclude: &[],
         source,
         capture_digest: "sha256:cap",
         capture_status: Status::Complete,

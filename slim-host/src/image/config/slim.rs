@@ -42,6 +42,10 @@ pub struct Provenance<'a> {
     pub capture_digest: &'a str,
     /// Whether the captures were whole.
     pub capture_status: Status,
+    /// Patterns of what stays whatever the evidence.
+    pub include: &'a [String],
+    /// Patterns of what goes whatever the evidence.
+    pub exclude: &'a [String],
     /// Version of slim.
     pub slim_version: &'a str,
 }
@@ -49,15 +53,25 @@ pub struct Provenance<'a> {
 impl Provenance<'_> {
     /// The labels, ordered by name.
     #[must_use]
-    pub fn labels(&self) -> [(String, String); 5] {
-        [
-            ("capture.digest", self.capture_digest),
-            ("capture.status", self.capture_status.name()),
-            ("source.digest", &self.source.config_digest),
-            ("source.reference", &self.source.reference),
-            ("version", self.slim_version),
-        ]
-        .map(|(key, value)| (format!("{LABEL_PREFIX}{key}"), value.to_owned()))
+    pub fn labels(&self) -> Vec<(String, String)> {
+        // Several patterns are one label: a JSON list, so that any pattern can be read back.
+        let list = |patterns: &[String]| serde_json::Value::from(patterns).to_string();
+        let always = [
+            ("capture.digest", self.capture_digest.to_owned()),
+            ("capture.status", self.capture_status.name().to_owned()),
+            ("source.digest", self.source.config_digest.clone()),
+            ("source.reference", self.source.reference.clone()),
+            ("version", self.slim_version.to_owned()),
+        ];
+        let patterns = [("rules.exclude", self.exclude), ("rules.include", self.include)];
+        let rules = patterns.into_iter().filter(|(_, patterns)| !patterns.is_empty());
+        let mut labels: Vec<(String, String)> = always
+            .into_iter()
+            .chain(rules.map(|(key, patterns)| (key, list(patterns))))
+            .map(|(key, value)| (format!("{LABEL_PREFIX}{key}"), value))
+            .collect();
+        labels.sort();
+        labels
     }
 }
 
@@ -111,7 +125,7 @@ impl ImageConfig {
         let config = object(document.entry("config").or_insert(Value::Null), "config")?;
         let labels = object(config.entry("Labels").or_insert(Value::Null), "config.Labels")?;
         labels.retain(|key, _| !key.starts_with(LABEL_PREFIX));
-        labels.extend(provenance.labels().map(|(key, value)| (key, Value::from(value))));
+        labels.extend(provenance.labels().into_iter().map(|(key, value)| (key, Value::from(value))));
         Ok(Self { json })
     }
 

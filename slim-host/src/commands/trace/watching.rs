@@ -1,0 +1,283 @@
+//! A trace of containers in progress: attaching, listening for new ones, and the end.
+//!
+//! The ring is drained all the time: whatever asks the engine something runs beside the drain, never in its place.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{Stream, StreamExt as _};
+use tokio::task::JoinSet;
+
+use super::End;
+use crate::{
+    capture::{Capture, CaptureWriter, Existing, Header},
+    commands::{CommandError, recorder::Recorder, run::beside, session::Session},
+    engine::{ContainerEvent, ContainerEventKind, ContainerView, Engine, EngineError, SourceImage},
+    output::{Live, LiveCounts},
+    path::quote,
+    report::TraceReport,
+    tracer::Newcomers,
+};
+
+/// Between two looks at a container that the engine says runs and that we cannot attach to.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Looks at such a container: the engine may take a while to notice that its process is gone.
+const LOOKS: u32 = 25;
+/// Between two attempts to listen to an engine that went away.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// Attempts in a row: an engine that restarts comes back within a minute.
+const ATTEMPTS: u32 = 60;
+
+type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
+
+/// One image that is traced, with its capture.
+struct Subject {
+    image: SourceImage,
+    header: Header,
+    file: PathBuf,
+    /// Containers of it, in the order in which they came: id and name.
+    containers: Vec<(String, String)>,
+    /// Whether one of them ran before we came.
+    attached_late: bool,
+}
+
+/// What the engine said of a container when we asked, and how often we have asked.
+struct Looked {
+    id: String,
+    times: u32,
+    found: Result<Option<ContainerView>, EngineError>,
+}
+
+/// A trace in progress.
+pub(super) struct Tracing<'a> {
+    engine: &'a Engine,
+    session: Session,
+    subjects: Vec<Subject>,
+    looks: JoinSet<Looked>,
+    /// Containers that run, as far as events tell.
+    running: usize,
+}
+
+impl<'a> Tracing<'a> {
+    pub(super) async fn begin(
+        engine: &'a Engine,
+        images: Vec<SourceImage>,
+        files: Vec<PathBuf>,
+        newcomers: Newcomers,
+    ) -> Result<Self, CommandError> {
+        // One that cannot be written must not leave others begun.
+        if let Some(file) = files.iter().find(|file| file.symlink_metadata().is_ok()) {
+            return Err(CommandError::CaptureExists(file.clone()));
+        }
+        let mut session = Session::start(engine.info(), newcomers).await?;
+        let mut subjects = Vec::with_capacity(images.len());
+        for ((image, file), target) in images.into_iter().zip(files).zip(0..) {
+            let header = session.header(image.identity(), engine.info())?;
+            if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+                std::fs::create_dir_all(directory).map_err(|source| CommandError::Io {
+                    operation: "create",
+                    path: quote(directory.as_os_str().as_encoded_bytes()),
+                    source,
+                })?;
+            }
+            session.record(target, Recorder::new(CaptureWriter::create(&file, &header, Existing::Refuse)?));
+            subjects.push(Subject { image, header, file, containers: Vec::new(), attached_late: false });
+        }
+        Ok(Self { engine, session, subjects, looks: JoinSet::new(), running: 0 })
+    }
+
+    /// Traces what is attached until `end`.
+    pub(super) async fn until(
+        &mut self,
+        end: impl Future<Output = Result<End, CommandError>> + Unpin,
+        live: &Live,
+    ) -> Result<End, CommandError> {
+        beside(&mut self.session, live, end).await?
+    }
+
+    /// Traces every container of the images, from `since` on, until `end`; with `until_exit` also until none is left.
+    pub(super) async fn listen(
+        &mut self,
+        mut end: impl Future<Output = Result<End, CommandError>> + Unpin,
+        since: SystemTime,
+        until_exit: bool,
+        live: &Live,
+    ) -> Result<End, CommandError> {
+        let images: Vec<SourceImage> = self.subjects.iter().map(|subject| subject.image.clone()).collect();
+        let mut events: Events = Box::pin(self.engine.watch(&images, since));
+        let (mut heard, mut failures) = (since, 0);
+        self.look_at_running(live).await?;
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut end => return ended,
+                event = events.next() => match event {
+                    Some(Ok(event)) => {
+                        (heard, failures) = (time_of(&event).unwrap_or(heard), 0);
+                        self.take(&event)?;
+                    }
+                    failed => {
+                        failures += 1;
+                        if let Some(Err(error)) = failed && failures > ATTEMPTS {
+                            return Err(error.into());
+                        }
+                        log::warn!("the engine went away; listening again");
+                        let pause = futures_util::stream::once(tokio::time::sleep(LISTEN_AGAIN));
+                        let pause = pause.filter_map(|()| std::future::ready(None));
+                        events = Box::pin(pause.chain(self.engine.watch(&images, heard)));
+                    }
+                },
+                Some(looked) = self.looks.join_next(), if !self.looks.is_empty() => self.looked(looked)?,
+                ticked = self.session.tick(live) => ticked?,
+            }
+            let some = self.subjects.iter().any(|subject| !subject.containers.is_empty());
+            if until_exit && some && self.running == 0 && self.looks.is_empty() {
+                return Ok(End::AllEnded);
+            }
+        }
+    }
+
+    /// Takes a running container into the trace.
+    pub(super) fn attach(&mut self, container: &ContainerView) -> Result<(), CommandError> {
+        let Some((target, subject)) = self.target_of(&container.image_id) else { return Ok(()) };
+        if !subject.knows(&container.id) {
+            subject.containers.push((container.id.clone(), container.name.clone()));
+            subject.attached_late = true;
+        }
+        self.session.attach(container, target)
+    }
+
+    /// What has been seen so far.
+    pub(super) fn counts(&self) -> Result<LiveCounts, CommandError> {
+        self.session.counts()
+    }
+
+    /// What the containers hold at the end.
+    pub(super) async fn last_look(&mut self, live: &Live) -> Result<(), CommandError> {
+        self.looks.abort_all();
+        let all: Vec<(u32, String)> = (0..)
+            .zip(&self.subjects)
+            .flat_map(|(target, subject)| subject.containers.iter().map(move |(id, _)| (target, id.clone())))
+            .collect();
+        for (target, id) in all {
+            let asked = Box::pin(look(self.engine.clone(), id.clone(), Duration::ZERO, 0));
+            let Ok(Some(container)) = beside(&mut self.session, live, asked).await?.found else { continue };
+            if container.pid.is_some()
+                && let Err(error) = self.session.snapshot(&container, target)
+            {
+                // It may end at any moment; what it held was traced when it was opened.
+                log::info!("no snapshot of {id} at the end: {error}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the trace in order.
+    pub(super) fn finish(self) -> Result<Vec<TraceReport>, CommandError> {
+        let headers = (0..).zip(self.subjects.iter().map(|subject| subject.header.clone())).collect();
+        let captures = self.session.finish(headers)?;
+        Ok(self
+            .subjects
+            .into_iter()
+            .zip(captures)
+            .map(|(subject, capture)| report(subject, &capture))
+            .collect())
+    }
+
+    fn target_of(&mut self, image_id: &str) -> Option<(u32, &mut Subject)> {
+        (0..).zip(&mut self.subjects).find(|(_, subject)| subject.image.id == image_id)
+    }
+
+    /// Looks at the containers of the images that run already.
+    async fn look_at_running(&mut self, live: &Live) -> Result<(), CommandError> {
+        let images: Vec<String> = self.subjects.iter().map(|subject| subject.image.id.clone()).collect();
+        for image in images {
+            let listed = Box::pin(self.engine.running_containers_of(&image));
+            for id in beside(&mut self.session, live, listed).await?? {
+                self.looks.spawn(look(self.engine.clone(), id, Duration::ZERO, 0));
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: &ContainerEvent) -> Result<(), CommandError> {
+        match event.kind {
+            ContainerEventKind::Created => {
+                if let Some((target, subject)) = self.target_of(&event.image_id) {
+                    if !subject.knows(&event.id) {
+                        let short = event.id.get(..12).unwrap_or(&event.id).to_owned();
+                        subject.containers.push((event.id.clone(), short));
+                    }
+                    self.session.announce(&event.id, target)?;
+                }
+            }
+            ContainerEventKind::Started => {
+                self.running += 1;
+                self.looks.spawn(look(self.engine.clone(), event.id.clone(), Duration::ZERO, 0));
+            }
+            ContainerEventKind::Died => self.running = self.running.saturating_sub(1),
+        }
+        Ok(())
+    }
+
+    /// A container that ended while we looked at it was traced since it was announced, or cannot be traced any more.
+    fn looked(&mut self, looked: Result<Looked, tokio::task::JoinError>) -> Result<(), CommandError> {
+        let Looked { id, times, found } =
+            looked.map_err(|_| CommandError::Defect("looked at a container"))?;
+        let Some(container) = found? else { return Ok(()) };
+        if container.pid.is_none() {
+            return Ok(());
+        }
+        match self.attach(&container) {
+            Err(error @ (CommandError::Tracer(_) | CommandError::OtherKernel { .. })) if times < LOOKS => {
+                log::info!("cannot attach to {id} yet, or any more: {error}");
+                self.looks.spawn(look(self.engine.clone(), id, LOOK_AGAIN, times + 1));
+                Ok(())
+            }
+            attached => attached,
+        }
+    }
+}
+
+impl Subject {
+    fn knows(&self, id: &str) -> bool {
+        self.containers.iter().any(|(known, _)| known == id)
+    }
+}
+
+/// Asks, after `pause`, what a container is doing; `None` is one that was removed.
+async fn look(engine: Engine, id: String, pause: Duration, times: u32) -> Looked {
+    tokio::time::sleep(pause).await;
+    let found = match engine.container(&id).await {
+        Err(EngineError::UnknownContainer { .. }) => Ok(None),
+        found => found.map(Some),
+    };
+    Looked { id, times, found }
+}
+
+fn time_of(event: &ContainerEvent) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(u64::try_from(event.time_ns).ok()?))
+}
+
+fn report(subject: Subject, capture: &Capture) -> TraceReport {
+    let names: BTreeMap<&String, &String> = subject.containers.iter().map(|(id, name)| (id, name)).collect();
+    let file = quote(subject.file.as_os_str().as_encoded_bytes());
+    let mut report = TraceReport::new(capture, names.into_values().cloned().collect(), subject.file);
+    if report.containers.is_empty() {
+        report.warnings.push("no container of the image ran".to_owned());
+    } else {
+        if subject.attached_late {
+            report.warnings.push(
+                "it ran before the trace: what it read and closed at its start is missing; restart it while tracing"
+                    .to_owned(),
+            );
+        }
+        report.next.push(format!("slim build {} --from {file}", subject.image.reference));
+    }
+    report
+}
