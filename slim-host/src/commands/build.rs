@@ -211,8 +211,10 @@ fn accept(capture: &Capture, args: &BuildArgs) -> Result<Option<String>, Command
         return Ok(None);
     }
     let why = match capture.header.status {
-        _ if nothing_ran => "nothing of the image was seen to run".to_owned(),
         capture::Status::Cut => "its trace was cut short".to_owned(),
+        capture::Status::Complete | capture::Status::Lossy if nothing_ran => {
+            "nothing of the image was seen to run".to_owned()
+        }
         capture::Status::Complete | capture::Status::Lossy => {
             let causes = capture.header.loss.iter().map(|(cause, count)| format!("{cause}: {count}"));
             format!("events were lost, {}", causes.collect::<Vec<_>>().join(", "))
