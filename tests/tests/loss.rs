@@ -22,10 +22,12 @@ fn build_refuses_an_incomplete_capture_unless_it_is_told_not_to() -> Result<()> 
     let (scratch, target) = (Scratch::new()?, Image::reserve(&engine, "lossy"));
     let file = scratch.file("lossy.slim");
 
-    let build = ["build", &source, "--tag", target.tag(), "--capture", &file, "--network", "none", "--until-exit"];
+    let build =
+        ["build", &source, "--tag", target.tag(), "--capture", &file, "--network", "none", "--until-exit"];
     let run = Run::of(slim.command(build.into_iter().chain(LOOP)).env(TINY_RING.0, TINY_RING.1)).expect(5);
     let why = "the capture is incomplete (events were lost, ring_full: ";
-    let remedy = "so the slim image could lack files that are needed; trace again, or build with --allow-incomplete";
+    let remedy =
+        "so the slim image could lack files that are needed; trace again, or build with --allow-incomplete";
     assert!(run.stderr.contains(why) && run.stderr.contains(remedy) && run.stdout.is_empty(), "{run}");
     assert!(target.inspect().is_err(), "an image was built");
 
@@ -54,7 +56,8 @@ fn trace_tells_of_the_loss_and_keeps_the_capture() -> Result<()> {
     let file = scratch.file("lossy.slim");
 
     let container = ["docker", "run", "--rm", "--network", "none", &source];
-    let trace = ["trace", "--image", &source, "--output", &file, "--"].into_iter().chain(container).chain(LOOP);
+    let trace =
+        ["trace", "--image", &source, "--output", &file, "--"].into_iter().chain(container).chain(LOOP);
     let run = Run::of(slim.command(trace).env(TINY_RING.0, TINY_RING.1)).expect(0);
 
     let capture = capture::read(Path::new(&file))?;
