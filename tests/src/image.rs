@@ -6,8 +6,8 @@ use std::io::{Cursor, Read};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::Engine;
 use crate::engine::unique;
+use crate::{Container, Engine};
 
 /// A tag that is removed, with its image, when this value is dropped. The image need not exist yet.
 #[derive(Debug)]
@@ -44,6 +44,18 @@ impl<'e> Image<'e> {
     /// A fresh tag for an image that the test is about to make.
     pub fn reserve(engine: &'e Engine, purpose: &str) -> Image<'e> {
         Image { engine, tag: format!("{}:latest", unique(purpose)) }
+    }
+
+    /// An image of the same layers with an id of its own: nobody else starts containers of it.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub fn derive(engine: &'e Engine, source: &str, purpose: &str) -> Result<Image<'e>> {
+        let image = Image::reserve(engine, purpose);
+        let container = Container::create(engine, source, &[], &[])?;
+        let label = format!("LABEL slim-e2e={}", image.tag);
+        engine.docker(["commit", "--change", &label, container.name(), &image.tag])?;
+        Ok(image)
     }
 
     /// Its tag.
@@ -144,10 +156,11 @@ fn read_layer(layer: &[u8]) -> Result<Entries> {
             mode: header.mode()? & 0o7777,
             owner: (header.uid()?, header.gid()?),
             mtime,
-            device: header
-                .device_major()?
-                .zip(header.device_minor()?)
-                .filter(|_| header.entry_type().is_character_special()),
+            // Other entries may leave the fields empty, which is no number.
+            device: match header.entry_type().is_character_special() {
+                true => header.device_major()?.zip(header.device_minor()?),
+                false => None,
+            },
             link: entry.link_name_bytes().map(|link| link.into_owned()),
             xattrs,
             content,

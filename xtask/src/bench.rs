@@ -1,8 +1,10 @@
-//! `cargo xtask bench`: what tracing costs the traced program.
+//! `cargo xtask bench`: what tracing costs the traced program, and what slim costs its user.
 //!
 //! The worst case on purpose: a static program in a container that does nothing but open (or stat)
 //! the same thousand files, timed by itself. Untraced, traced by slim and under strace take turns, so
 //! that a machine that grows slower does so for all of them; the median of each counts.
+
+mod service;
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -30,6 +32,12 @@ pub(crate) struct Options {
     /// Measurements of each kind; the median counts.
     #[arg(long, default_value_t = 9)]
     samples: usize,
+    /// Measurements of a whole build; the median counts.
+    #[arg(long, default_value_t = 5)]
+    builds: usize,
+    /// Measure this binary instead of one that is built from the work tree.
+    #[arg(long, value_name = "FILE")]
+    slim: Option<PathBuf>,
 }
 
 /// Who watches the loop.
@@ -62,11 +70,11 @@ impl fmt::Display for Watcher {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let engine = setup::run()?;
-    images::build(&engine, &["static".to_owned()])?;
+    images::build(&engine, &["static".to_owned(), "nginx".to_owned()])?;
     let directory = place::cache()?.join("bench");
     fs::create_dir_all(&directory)?;
-    let bench =
-        Bench { engine, slim: build::slim()?, go: directory.join("go"), capture: directory.join("capture") };
+    let slim = options.slim.clone().map_or_else(build::slim, Ok)?;
+    let bench = Bench { engine, slim, go: directory.join("go"), capture: directory.join("capture") };
     if !bench.go.exists() {
         process::quiet(Command::new("mkfifo").arg(&bench.go))?;
     }
@@ -74,7 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for call in ["open", "stat"] {
         bench.compare(call, options.samples)?;
     }
-    Ok(())
+    service::compare(&bench.engine, &bench.slim, options.builds)
 }
 
 struct Bench {

@@ -1,0 +1,164 @@
+//! What slim costs its user: the seconds that `slim build` adds to a service's own run, and the memory
+//! that it takes.
+//!
+//! A run by hand (docker run, wait for the first answer, docker stop, docker rm) and a build with the same
+//! exercise take turns. The difference holds everything that slim does: loading its programs, planning,
+//! writing the image. The run by hand pays for starting the docker program five times; the build does
+//! not, which is some tenths of a second in its favour.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::engine::Endpoint;
+use crate::{place, process};
+
+const IMAGE: &str = "slim-test/nginx:latest";
+const CONTAINER: &str = "slim-bench-service";
+const TAG: &str = "slim-bench/service:slim";
+
+/// The service's whole use: its first answer. `SLIM_IP` is the container's address, as slim has it.
+const EXERCISE: &str =
+    "until curl --silent --fail --output /dev/null \"http://$SLIM_IP/\"; do sleep 0.01; done";
+
+/// Seconds that a build may add to the run.
+const ADDED_GOAL: f64 = 2.0;
+
+/// Resident memory in kB that slim may take at most.
+const MEMORY_GOAL: u64 = 60 * 1000;
+
+/// Kilobytes in a unit of `/proc/PID/status`, which says kB and means KiB (proc(5)).
+const KB: f64 = 1.024;
+
+/// How often the memory of a running slim is looked at. Its peak only grows, so only what it takes in
+/// its last moments can be missed.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Measures `slim` with an engine that has [`IMAGE`], and prints both goals with their verdicts.
+pub(super) fn compare(engine: &Endpoint, slim: &Path, samples: usize) -> Result<()> {
+    let (mut added, mut runs, mut builds) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut tracing, mut building) = (0, 0);
+    for _ in 0..samples.max(1) {
+        let run = timed(|| run_by_hand(engine))?;
+        let build = timed(|| {
+            building = building.max(build(engine, slim)?);
+            Ok(())
+        });
+        let removed = process::quiet(engine.docker().args(["image", "rm", "--force", TAG]));
+        let build = build?;
+        removed?;
+        tracing = tracing.max(trace(engine, slim)?);
+        runs.push(run);
+        builds.push(build);
+        added.push(build - run);
+    }
+    println!(
+        "seconds for {IMAGE} up to its first answer and its end, median (least to most) of {}:",
+        added.len()
+    );
+    for (name, times) in [("by hand", &mut runs), ("slim build", &mut builds), ("added", &mut added)] {
+        times.sort_by(f64::total_cmp);
+        let (least, most) = (times[0], times[times.len() - 1]);
+        println!("  {name:<12}{:>6.2} ({least:.2} to {most:.2})", times[times.len() / 2]);
+    }
+    let median = added[added.len() / 2];
+    println!("  goal: at most {ADDED_GOAL} s added: {median:.2}, {}", verdict(median <= ADDED_GOAL));
+
+    println!("megabytes resident at the peak, most of {}:", added.len());
+    for (name, peak) in [("slim trace", tracing), ("slim build", building)] {
+        println!("  {name:<12}{:>6.1}", peak as f64 * KB / 1000.0);
+    }
+    // What traces has to stay small for as long as the service runs; a build is over in a moment.
+    let peak = tracing as f64 * KB;
+    let met = verdict(peak < MEMORY_GOAL as f64);
+    println!("  goal: less than {} MB while tracing: {:.1}, {met}", MEMORY_GOAL / 1000, peak / 1000.0);
+    Ok(())
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "missed" }
+}
+
+fn timed(work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let begin = Instant::now();
+    work()?;
+    Ok(begin.elapsed().as_secs_f64())
+}
+
+fn run_by_hand(engine: &Endpoint) -> Result<()> {
+    let container = Service::start(engine)?;
+    container.exercise()?;
+    process::quiet(engine.docker().args(["stop", CONTAINER]))
+}
+
+/// Builds, and returns the peak of its resident memory in KiB.
+fn build(engine: &Endpoint, slim: &Path) -> Result<u64> {
+    let mut build = Command::new(slim);
+    build.args(["build", IMAGE, "--tag", TAG, "--force", "--host-exec", EXERCISE]);
+    peak_of(build.env("DOCKER_HOST", engine.as_str()))
+}
+
+/// Traces a running service through its exercise; the peak of slim's resident memory in KiB.
+fn trace(engine: &Endpoint, slim: &Path) -> Result<u64> {
+    let _container = Service::start(engine)?;
+    let capture = place::cache()?.join("bench/service.slim");
+    let _absent = fs::remove_file(&capture);
+    let mut trace = Command::new(slim);
+    trace.args(["trace", CONTAINER, "--output"]).arg(capture);
+    // Long enough that also what slim takes after a while is seen.
+    let exercise = format!("for i in $(seq 50); do {EXERCISE}; sleep 0.02; done");
+    peak_of(trace.args(["--", "sh", "-c", &exercise]).env("DOCKER_HOST", engine.as_str()))
+}
+
+/// A container that is removed when this value is dropped.
+struct Service<'e>(&'e Endpoint);
+
+impl<'e> Service<'e> {
+    fn start(engine: &'e Endpoint) -> Result<Self> {
+        // Of a run that was killed.
+        let _absent = process::quiet(engine.docker().args(["rm", "--force", CONTAINER]));
+        process::quiet(engine.docker().args(["run", "--detach", "--name", CONTAINER, IMAGE]))?;
+        Ok(Self(engine))
+    }
+
+    fn exercise(&self) -> Result<()> {
+        let mut inspect = self.0.docker();
+        inspect.args(["inspect", "--format", "{{.NetworkSettings.IPAddress}}", CONTAINER]);
+        let address = process::output(&mut inspect)?;
+        process::quiet(Command::new("sh").args(["-c", EXERCISE]).env("SLIM_IP", address))
+    }
+}
+
+impl Drop for Service<'_> {
+    fn drop(&mut self) {
+        // A drop has nobody to tell; the next start tries again.
+        let _failed = process::quiet(self.0.docker().args(["rm", "--force", CONTAINER]));
+    }
+}
+
+/// Runs `command` to its end; `VmHWM` of `/proc/PID/status`, in KiB.
+fn peak_of(command: &mut Command) -> Result<u64> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut peak = 0;
+    loop {
+        // Before it execs, the child is a copy of this process and smaller than slim.
+        peak = peak.max(resident_peak(&child).unwrap_or(0));
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(peak),
+            Some(status) => bail!("{command:?} failed: {status}"),
+            None => thread::sleep(LOOK),
+        }
+    }
+}
+
+fn resident_peak(child: &Child) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    // A process that has ended has no memory, and no such line.
+    let value = line.context("no VmHWM")?.trim().strip_suffix(" kB").context("VmHWM not in kB")?;
+    Ok(value.trim().parse()?)
+}
