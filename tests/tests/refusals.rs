@@ -95,26 +95,26 @@ const REFUSALS: &[Refusal] = &[
         2,
         &["capture good.slim is of another image (slim-test/static", "name the image that was traced"],
     ),
-    row("build IMAGE --from cut-off.slim -t NEW", 1, &["cut-off.slim is truncated", "copy it again"]),
-    row("build IMAGE --from flipped.slim -t NEW", 1, &["flipped.slim is damaged; copy it again"]),
+    row("build IMAGE --from cut-off.slim -t NEW", 5, &["cut-off.slim is truncated", "copy it again"]),
+    row("build IMAGE --from flipped.slim -t NEW", 5, &["flipped.slim is damaged; copy it again"]),
     row(
         "build IMAGE --from random -t NEW",
-        1,
+        2,
         &["random is not a capture of slim; give a file that `slim trace"],
     ),
     row(
         "build IMAGE --from empty -t NEW",
-        1,
+        2,
         &["empty is not a capture of slim; give a file that `slim trace"],
     ),
-    row("build IMAGE --from other.db -t NEW", 1, &["other.db is not a capture of slim; give a file"]),
+    row("build IMAGE --from other.db -t NEW", 2, &["other.db is not a capture of slim; give a file"]),
     row(
         "build IMAGE --from no-such.slim -t NEW",
         1,
         &["cannot open no-such.slim: No such file or directory"],
     ),
-    row("build IMAGE --from full -t NEW", 1, &["full is not a capture of slim; give a file"]),
-    row("explain random /bin/first", 1, &["random is not a capture of slim"]),
+    row("build IMAGE --from full -t NEW", 2, &["full is not a capture of slim; give a file"]),
+    row("explain random /bin/first", 2, &["random is not a capture of slim"]),
     // What is in the way.
     row(
         "build IMAGE --from good.slim -t TAKEN",
@@ -172,9 +172,12 @@ fn world(slim: &Slim, source: &str) -> Result<Scratch> {
     capture(slim, source, &scratch.file("good.slim"), "/first/001");
     let good = std::fs::read(scratch.file("good.slim"))?;
     scratch.write("cut-off.slim", &good[..good.len() / 2])?;
-    // The last page holds rows: the file is as long as it says, and its content is not what was written.
+    // One letter of a path: the file is as long as it says, and its content is not what was written.
     let mut flipped = good;
-    flipped.iter_mut().rev().take(64).for_each(|byte| *byte = !*byte);
+    let path = b"/first/001";
+    let at =
+        flipped.windows(path.len()).position(|bytes| bytes == path).context("the capture has no path")?;
+    flipped[at + 1] ^= 1;
     scratch.write("flipped.slim", flipped)?;
     // A fixed sequence is as random as any.
     let random: Vec<u8> = (0..20_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();

@@ -172,7 +172,21 @@ impl CommandError {
             Self::Incomplete { .. } => Exit::CaptureIncomplete,
             Self::Rules(RulesError::Contradiction { .. }) | Self::Keep(KeepError::Rules(_)) => Exit::Rules,
             Self::Keep(KeepError::Content { .. }) => Exit::Build,
-            Self::Capture(_) | Self::Output(_) | Self::Io { .. } | Self::Defect(_) => Exit::Internal,
+            Self::Capture(
+                CaptureError::Exists { .. }
+                | CaptureError::Busy { .. }
+                | CaptureError::Foreign { .. }
+                | CaptureError::Newer { .. },
+            ) => Exit::Usage,
+            Self::Capture(
+                CaptureError::Truncated { .. } | CaptureError::Damaged { .. } | CaptureError::TooLarge { .. },
+            ) => Exit::CaptureIncomplete,
+            Self::Capture(
+                CaptureError::DiskFull { .. } | CaptureError::Io { .. } | CaptureError::Sqlite { .. },
+            )
+            | Self::Output(_)
+            | Self::Io { .. }
+            | Self::Defect(_) => Exit::Internal,
             Self::Interrupted => Exit::Interrupted,
         }
     }

@@ -65,6 +65,7 @@ pub(super) async fn observe(
     }
     session.announce(&container.id, TARGET)?;
     let began = std::time::Instant::now();
+    signals.trace_begins();
     let live = output.live(format!("tracing {}: {}", container.name, until(args)));
     beside(&mut session, &live, pin!(engine.start(&container.id))).await??;
 

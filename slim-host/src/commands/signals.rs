@@ -11,6 +11,8 @@ use tokio::{
 #[derive(Debug)]
 pub(super) struct Signals {
     count: watch::Receiver<u32>,
+    /// The count at which the trace ends.
+    graceful: Cell<u32>,
     /// The count at which the command ends at once.
     fatal: Cell<u32>,
 }
@@ -33,14 +35,22 @@ impl Signals {
                 sender.send_modify(|count| *count += 1);
             }
         });
-        Ok(Self { count, fatal: Cell::new(1) })
+        Ok(Self { count, graceful: Cell::new(1), fatal: Cell::new(1) })
     }
 
-    /// Ends when the trace shall end; from now until then one signal is no reason to end the command.
-    pub(super) async fn end_of_trace(&self) {
+    /// From now until [`Self::trace_is_over`] one signal ends the trace, and is no reason to end the command.
+    pub(super) fn trace_begins(&self) {
         let before = *self.count.borrow();
+        self.graceful.set(before + 1);
         self.fatal.set(before + 2);
-        self.reach(before + 1).await;
+    }
+
+    /// Ends when the trace shall end.
+    pub(super) async fn end_of_trace(&self) {
+        let wanted = self.graceful.get();
+        let mut count = self.count.clone();
+        // The sender lives as long as the runtime.
+        let _ = count.wait_for(|count| *count >= wanted).await;
     }
 
     /// The trace is over, however it ended: the next signal ends the command.
@@ -53,12 +63,6 @@ impl Signals {
         let mut count = self.count.clone();
         // The sender lives as long as the runtime.
         while *count.borrow_and_update() < self.fatal.get() && count.changed().await.is_ok() {}
-    }
-
-    async fn reach(&self, wanted: u32) {
-        let mut count = self.count.clone();
-        // As above.
-        let _ = count.wait_for(|count| *count >= wanted).await;
     }
 }
 

@@ -57,6 +57,7 @@ async fn trace(
     for container in &named {
         tracing.attach(container)?;
     }
+    signals.trace_begins();
     let live = context.output.live(opening(args, &named));
     let target = named.first().filter(|_| named.len() == 1).map(Target::from);
     let ended = {
