@@ -2,7 +2,7 @@
 //! to do, nothing on standard output, nothing written, no container or image left, and a container
 //! beside it untouched. What the machine lacks is in surroundings.rs.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use slim_tests::{Container, Engine, Image, Run, Scratch, Slim, require};
 
 /// A command line that must be refused.
