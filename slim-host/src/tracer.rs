@@ -139,4 +139,22 @@ pub enum TracerError {
         /// What it is in.
         found: String,
     },
+    /// The process is in a control group, but not in one of the container that it should be of.
+    #[error("process {pid} is not in a control group of container {container}, but in {found}")]
+    ForeignCgroup {
+        /// Its process id.
+        pid: i32,
+        /// The container's id.
+        container: String,
+        /// What it is in (quoted).
+        found: String,
+    },
+    /// More nested control groups than we follow.
+    #[error("there are more than {limit} control groups below {dir}")]
+    TooManyGroups {
+        /// The outermost (quoted).
+        dir: String,
+        /// How many we follow.
+        limit: usize,
+    },
 }

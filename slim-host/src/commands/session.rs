@@ -125,11 +125,9 @@ impl Session {
             let container = quote(container.name.as_bytes());
             return Err(CommandError::OtherKernel { container, pid: pid.cast_unsigned() });
         }
-        let group = cgroup::of_process(pid, &self.mode)?;
+        let group = cgroup::of_container(pid, &container.id, &self.mode)?;
         let entry = ScopeEntry::new(target, snapshot::root_dev(pid)?);
-        for group in cgroup::with_descendants(&group)? {
-            self.tracer.watch(group.id, entry)?;
-        }
+        cgroup::each_descendant(&group, |group| self.tracer.watch(group.id, entry))?;
         // Also a restart or an exec in a group that is made later is in scope.
         self.announce(&container.id, target)?;
         self.snapshot(container, target)
@@ -140,7 +138,7 @@ impl Session {
     /// # Errors
     /// When its control group cannot be read.
     pub(super) fn snapshot(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
-        let group = cgroup::of_process(running_pid(container)?, &self.mode)?;
+        let group = cgroup::of_container(running_pid(container)?, &container.id, &self.mode)?;
         let now = now_ns();
         for holder in snapshot::of_group(&group)? {
             self.aggregate.add_holder(target, holder, now);
