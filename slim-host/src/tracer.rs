@@ -13,6 +13,7 @@ pub mod load;
 pub mod loss;
 pub mod offsets;
 mod recursion;
+pub mod root;
 pub mod snapshot;
 
 pub use aggregate::Aggregate;

@@ -15,7 +15,12 @@ use crate::{
     engine::{ContainerView, EngineInfo},
     output::{Live, LiveCounts},
     path::quote,
-    tracer::{self, Aggregate, CgroupMode, Loss, Options, Tracer, TracerError, cgroup, snapshot},
+    tracer::{
+        self, Aggregate, CgroupMode, Loss, Options, Tracer, TracerError,
+        cgroup::{self, Group},
+        root::{self, RootMount},
+        snapshot,
+    },
 };
 
 /// Between two looks at the ring. It holds thousands of events, and a burst of new files is some thousand a tick.
@@ -126,11 +131,47 @@ impl Session {
             return Err(CommandError::OtherKernel { container, pid: pid.cast_unsigned() });
         }
         let group = cgroup::of_container(pid, &container.id, &self.mode)?;
-        let entry = ScopeEntry::new(target, snapshot::root_dev(pid)?);
+        let root_dev = self.check_root(container, pid, &group)?;
+        let entry = ScopeEntry::new(target, root_dev);
         cgroup::each_descendant(&group, |group| self.tracer.watch(group.id, entry))?;
         // Also a restart or an exec in a group that is made later is in scope.
         self.announce(&container.id, target)?;
         self.snapshot(container, target)
+    }
+
+    /// Looks again at an announced container that has started: refuses it when its root cannot be traced, and corrects
+    /// the kernel's idea of its root, which it learned from the first program that ran in the control group. An engine
+    /// whose own root is another than ours makes that program one of the engine's.
+    ///
+    /// A container that ended already, or whose processes all changed their root, is left as the kernel learned it.
+    ///
+    /// # Errors
+    /// When its root is shared with others, or the kernel refuses to tell its scope.
+    pub(super) fn settle(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
+        let Some(pid) = container.pid.and_then(|pid| i32::try_from(pid).ok()) else { return Ok(()) };
+        // Its process may end at any moment; then there is nothing left to correct.
+        let Ok(group) = cgroup::of_container(pid, &container.id, &self.mode) else { return Ok(()) };
+        let Some(root) = root_of(pid, &group) else { return Ok(()) };
+        judge_root(container, &root)?;
+        let learned: BTreeMap<u64, ScopeEntry> = self.tracer.scope()?.into_iter().collect();
+        cgroup::each_descendant(&group, |group| {
+            let entry = ScopeEntry::new(target, root.dev);
+            match learned.get(&group.id) {
+                Some(known) if known.target == target && known.root_dev == root.dev => Ok(()),
+                Some(_) | None => self.tracer.watch(group.id, entry),
+            }
+        })
+        .or_else(|error| if group.dir.exists() { Err(error.into()) } else { Ok(()) })
+    }
+
+    /// The device of the container's root.
+    fn check_root(&self, container: &ContainerView, pid: i32, group: &Group) -> Result<u32, CommandError> {
+        let Some(root) = root_of(pid, group) else {
+            let found = "out of sight of all its processes (chroot)".to_owned();
+            return Err(CommandError::SharedRoot { container: quote(container.name.as_bytes()), found });
+        };
+        judge_root(container, &root)?;
+        Ok(root.dev)
     }
 
     /// Takes what the processes of a running container hold into the evidence.
@@ -245,6 +286,21 @@ fn container_id(id: &str) -> Option<ContainerId> {
 fn running_pid(container: &ContainerView) -> Result<i32, CommandError> {
     let pid = container.pid.and_then(|pid| i32::try_from(pid).ok());
     pid.ok_or_else(|| CommandError::NotRunning(quote(container.name.as_bytes())))
+}
+
+/// The root mount that process `pid` sees, or else another one of the group: the first may have changed its root.
+fn root_of(pid: i32, group: &Group) -> Option<RootMount> {
+    let others = || cgroup::processes(group).unwrap_or_default().into_iter();
+    std::iter::once(pid).chain(others()).find_map(|pid| root::of_process(pid).ok().flatten())
+}
+
+fn judge_root(container: &ContainerView, root: &RootMount) -> Result<(), CommandError> {
+    let host = root::own()?.map_or(0, |root| root.dev);
+    if root.is_own(host) {
+        return Ok(());
+    }
+    let found = format!("{} of a file system of type {}", root.dir, root.fs_type);
+    Err(CommandError::SharedRoot { container: quote(container.name.as_bytes()), found })
 }
 
 /// The control groups by which the engine's containers are told apart. An engine on version 1 joins the unified hierarchy
