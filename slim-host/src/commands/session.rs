@@ -6,7 +6,10 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use slim_common::scope::{ContainerId, ScopeEntry, UNASSIGNED};
+use slim_common::{
+    event::DedupKey,
+    scope::{ContainerId, ScopeEntry, UNASSIGNED},
+};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{CommandError, newcomers::Newcomers, recorder::Recorder};
@@ -29,6 +32,10 @@ const TICK: Duration = Duration::from_millis(20);
 const TICKS_A_BATCH: u32 = 12;
 /// Ticks between two heartbeats of the capture file (each syncs it to disk): about a second.
 const TICKS_A_HEARTBEAT: u32 = 48;
+
+/// How long the end of a trace waits for events that were announced and have not come: they are on their way, unless
+/// their task stands still.
+const LAST_EVENTS: Duration = Duration::from_millis(200);
 
 /// A running trace.
 pub(super) struct Session {
@@ -201,7 +208,7 @@ impl Session {
             live.update(&self.counts()?);
         }
         if self.ticked.is_multiple_of(TICKS_A_HEARTBEAT) && !self.recorders.is_empty() {
-            let (duration, loss) = (self.duration_ns(), self.tracer.loss()?.by_cause());
+            let (duration, loss) = (self.duration_ns(), self.loss()?.by_cause());
             for (target, recorder) in std::mem::take(&mut self.recorders) {
                 self.recorders.insert(target, recorder.heartbeat(duration, loss.clone())?);
             }
@@ -217,7 +224,7 @@ impl Session {
         Ok(LiveCounts {
             files: self.aggregate.len() as u64,
             events: self.aggregate.events(),
-            lost: self.tracer.loss()?.total(),
+            lost: self.loss()?.total(),
             since_new: Duration::from_nanos(now_ns().saturating_sub(self.aggregate.last_new_ns())),
         })
     }
@@ -230,9 +237,9 @@ impl Session {
     pub(super) fn finish(mut self, targets: Vec<(u32, Header)>) -> Result<Vec<Capture>, CommandError> {
         // Counts first: whatever they count was sent before, so the drain that follows finds it.
         let totals = self.tracer.totals()?;
-        self.drain()?;
+        self.drain_all(&totals)?;
         let undelivered = self.aggregate.count(&totals);
-        let loss = Loss { undelivered, unsorted: self.newcomers.refused(), ..self.tracer.loss()? };
+        let loss = Loss { undelivered, ..self.loss()? };
         self.write_changes()?;
         let (duration_ns, causes) = (self.duration_ns(), loss.by_cause());
         let status = if loss.is_complete() { Status::Complete } else { Status::Lossy };
@@ -244,6 +251,25 @@ impl Session {
             accesses: self.aggregate.accesses(target).collect::<Accesses>(),
         });
         Ok(captures.collect())
+    }
+
+    /// Drains until an event of every key has arrived, or [`LAST_EVENTS`] is over. A key is claimed before its event is
+    /// sent, and an event that a preempted task has begun holds up those behind it.
+    fn drain_all(&mut self, totals: &[(DedupKey, u64)]) -> Result<(), CommandError> {
+        let deadline = Instant::now() + LAST_EVENTS;
+        loop {
+            self.drain()?;
+            if self.aggregate.has_all(totals) || Instant::now() >= deadline {
+                return Ok(());
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// What was lost so far, here and in the kernel.
+    fn loss(&self) -> Result<Loss, CommandError> {
+        let unsorted = self.newcomers.refused();
+        Ok(Loss { unsorted, entries_full: self.aggregate.entries_full(), ..self.tracer.loss()? })
     }
 
     fn drain(&mut self) -> Result<(), CommandError> {
