@@ -46,6 +46,8 @@ pub(super) struct Session {
     started_unix: i64,
     recorders: BTreeMap<u32, Recorder>,
     newcomers: Newcomers,
+    /// Living processes whose open files could not be listed.
+    snapshot_failed: u64,
     ticks: Interval,
     ticked: u32,
 }
@@ -82,6 +84,7 @@ impl Session {
             started_unix: i64::try_from(unix).unwrap_or(i64::MAX),
             recorders: BTreeMap::new(),
             newcomers: Newcomers::default(),
+            snapshot_failed: 0,
             ticks,
             ticked: 0,
         })
@@ -125,6 +128,13 @@ impl Session {
             self.aggregate.add(event);
         }
         Ok(self.tracer.announce(&key, target)?)
+    }
+
+    /// Notes that a container has ended, so that it is not remembered for ever. It may be announced or attached again.
+    pub(super) fn retire(&mut self, id: &str) {
+        if let Some(key) = container_id(id) {
+            self.newcomers.retire(&key, Instant::now());
+        }
     }
 
     /// Takes a running container into the scope, and what its processes hold into the evidence.
@@ -188,7 +198,9 @@ impl Session {
     pub(super) fn snapshot(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
         let group = cgroup::of_container(running_pid(container)?, &container.id, &self.mode)?;
         let now = now_ns();
-        for holder in snapshot::of_group(&group)? {
+        let found = snapshot::take(&group)?;
+        self.snapshot_failed += found.failed;
+        for holder in found.holders {
             self.aggregate.add_holder(target, holder, now);
         }
         Ok(())
@@ -268,8 +280,9 @@ impl Session {
 
     /// What was lost so far, here and in the kernel.
     fn loss(&self) -> Result<Loss, CommandError> {
-        let unsorted = self.newcomers.refused();
-        Ok(Loss { unsorted, entries_full: self.aggregate.entries_full(), ..self.tracer.loss()? })
+        let (unsorted, snapshot_failed) = (self.newcomers.lost(), self.snapshot_failed);
+        let entries_full = self.aggregate.entries_full();
+        Ok(Loss { unsorted, entries_full, snapshot_failed, ..self.tracer.loss()? })
     }
 
     fn drain(&mut self) -> Result<(), CommandError> {
@@ -281,13 +294,19 @@ impl Session {
         let now = Instant::now();
         for event in unassigned {
             self.aggregate.acknowledge(event.key);
-            let container = self.tracer.adopted(event.cgroup)?;
-            let container = container.ok_or(CommandError::Defect("sorted the events of a new container"))?;
+            let Some(container) = self.tracer.adopted(event.cgroup)? else {
+                // The kernel's map was full, or the group is gone from it.
+                self.newcomers.lose();
+                continue;
+            };
             if let Some(event) = self.newcomers.sort(container, event, now) {
                 self.aggregate.add(event);
             }
         }
-        self.newcomers.forget(now);
+        for forgotten in self.newcomers.forget(now) {
+            let id = String::from_utf8_lossy(&forgotten.container);
+            log::debug!("nobody asked for {id} in {} control groups", forgotten.cgroups.len());
+        }
         Ok(())
     }
 
