@@ -15,6 +15,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::{CommandError, newcomers::Newcomers, recorder::Recorder};
 use crate::{
     capture::{Accesses, Capture, CaptureId, Header, ImageIdentity, Status},
+    doctor::V1_CONTROLLERS,
     engine::{ContainerView, EngineInfo},
     output::{Live, LiveCounts},
     path::quote,
@@ -355,8 +356,7 @@ fn cgroup_mode(engine: &EngineInfo) -> Result<CgroupMode, TracerError> {
         return Ok(CgroupMode::V2);
     }
     let controllers = procfs::cgroups().map_err(|source| TracerError::Process { pid: 0, source })?;
-    let usable = ["pids", "memory", "cpuset", "devices"];
-    let found = usable
+    let found = V1_CONTROLLERS
         .iter()
         .find_map(|name| controllers.0.iter().find(|c| c.name == *name && c.enabled && c.hierarchy != 0));
     match found {
