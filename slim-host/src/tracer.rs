@@ -13,6 +13,7 @@ pub mod load;
 pub mod loss;
 pub mod offsets;
 mod recursion;
+pub mod root;
 pub mod snapshot;
 
 pub use aggregate::Aggregate;
@@ -138,5 +139,23 @@ pub enum TracerError {
         pid: i32,
         /// What it is in.
         found: String,
+    },
+    /// The process is in a control group, but not in one of the container that it should be of.
+    #[error("process {pid} is not in a control group of container {container}, but in {found}")]
+    ForeignCgroup {
+        /// Its process id.
+        pid: i32,
+        /// The container's id.
+        container: String,
+        /// What it is in (quoted).
+        found: String,
+    },
+    /// More nested control groups than we follow.
+    #[error("there are more than {limit} control groups below {dir}")]
+    TooManyGroups {
+        /// The outermost (quoted).
+        dir: String,
+        /// How many we follow.
+        limit: usize,
     },
 }

@@ -70,6 +70,28 @@ pub enum CaptureError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// There is more to write than the reader accepts. What was recorded before stays readable.
+    #[error(
+        "{path} would hold more than {limit} accesses; trace for a shorter time (what it already holds stays readable)"
+    )]
+    TooMany {
+        /// The file.
+        path: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A value is longer than the reader accepts. What was recorded before stays readable.
+    #[error("cannot write a {column} of {found} bytes to {path}: {limit} is the limit")]
+    LongValue {
+        /// The file.
+        path: String,
+        /// What it is.
+        column: &'static str,
+        /// Its length in bytes.
+        found: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The content is not what slim wrote.
     #[error("{path} is damaged; copy it again, with {path}-wal if there is one, or trace again")]
     Damaged {

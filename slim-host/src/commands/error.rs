@@ -115,6 +115,16 @@ pub enum CommandError {
         /// Its first process, as the engine numbers it.
         pid: u32,
     },
+    /// The files of a container cannot be told from those of others.
+    #[error(
+        "the root of container {container} is {found}, not an overlay of its own, so its files cannot be told from others: use an engine with the overlay2 storage driver or the overlayfs snapshotter"
+    )]
+    SharedRoot {
+        /// The container (quoted).
+        container: String,
+        /// What its root is (harmless text).
+        found: String,
+    },
     /// The doctor found something bad.
     #[error("this machine lacks something that slim needs")]
     Unfit,
@@ -166,6 +176,7 @@ impl CommandError {
             Self::Engine(_) | Self::Exercise(_) | Self::NotRunning(_) => Exit::Engine,
             Self::Tracer(_)
             | Self::OtherKernel { .. }
+            | Self::SharedRoot { .. }
             | Self::EngineElsewhere { .. }
             | Self::Unfit
             | Self::NotRoot => Exit::Unsupported,

@@ -6,16 +6,25 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use slim_common::scope::{ContainerId, ScopeEntry, UNASSIGNED};
+use slim_common::{
+    event::DedupKey,
+    scope::{ContainerId, ScopeEntry, UNASSIGNED},
+};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{CommandError, newcomers::Newcomers, recorder::Recorder};
 use crate::{
     capture::{Accesses, Capture, CaptureId, Header, ImageIdentity, Status},
+    doctor::V1_CONTROLLERS,
     engine::{ContainerView, EngineInfo},
     output::{Live, LiveCounts},
     path::quote,
-    tracer::{self, Aggregate, CgroupMode, Loss, Options, Tracer, TracerError, cgroup, snapshot},
+    tracer::{
+        self, Aggregate, CgroupMode, Loss, Options, Tracer, TracerError,
+        cgroup::{self, Group},
+        root::{self, RootMount},
+        snapshot,
+    },
 };
 
 /// Between two looks at the ring. It holds thousands of events, and a burst of new files is some thousand a tick.
@@ -24,6 +33,10 @@ const TICK: Duration = Duration::from_millis(20);
 const TICKS_A_BATCH: u32 = 12;
 /// Ticks between two heartbeats of the capture file (each syncs it to disk): about a second.
 const TICKS_A_HEARTBEAT: u32 = 48;
+
+/// How long the end of a trace waits for events that were announced and have not come: they are on their way, unless
+/// their task stands still.
+const LAST_EVENTS: Duration = Duration::from_millis(200);
 
 /// A running trace.
 pub(super) struct Session {
@@ -34,6 +47,8 @@ pub(super) struct Session {
     started_unix: i64,
     recorders: BTreeMap<u32, Recorder>,
     newcomers: Newcomers,
+    /// Living processes whose open files could not be listed.
+    snapshot_failed: u64,
     ticks: Interval,
     ticked: u32,
 }
@@ -70,6 +85,7 @@ impl Session {
             started_unix: i64::try_from(unix).unwrap_or(i64::MAX),
             recorders: BTreeMap::new(),
             newcomers: Newcomers::default(),
+            snapshot_failed: 0,
             ticks,
             ticked: 0,
         })
@@ -115,6 +131,13 @@ impl Session {
         Ok(self.tracer.announce(&key, target)?)
     }
 
+    /// Notes that a container has ended, so that it is not remembered for ever. It may be announced or attached again.
+    pub(super) fn retire(&mut self, id: &str) {
+        if let Some(key) = container_id(id) {
+            self.newcomers.retire(&key, Instant::now());
+        }
+    }
+
     /// Takes a running container into the scope, and what its processes hold into the evidence.
     ///
     /// # Errors
@@ -125,14 +148,48 @@ impl Session {
             let container = quote(container.name.as_bytes());
             return Err(CommandError::OtherKernel { container, pid: pid.cast_unsigned() });
         }
-        let group = cgroup::of_process(pid, &self.mode)?;
-        let entry = ScopeEntry::new(target, snapshot::root_dev(pid)?);
-        for group in cgroup::with_descendants(&group)? {
-            self.tracer.watch(group.id, entry)?;
-        }
+        let group = cgroup::of_container(pid, &container.id, &self.mode)?;
+        let root_dev = self.check_root(container, pid, &group)?;
+        let entry = ScopeEntry::new(target, root_dev);
+        cgroup::each_descendant(&group, |group| self.tracer.watch(group.id, entry))?;
         // Also a restart or an exec in a group that is made later is in scope.
         self.announce(&container.id, target)?;
         self.snapshot(container, target)
+    }
+
+    /// Looks again at an announced container that has started: refuses it when its root cannot be traced, and corrects
+    /// the kernel's idea of its root, which it learned from the first program that ran in the control group. An engine
+    /// whose own root is another than ours makes that program one of the engine's.
+    ///
+    /// A container that ended already, or whose processes all changed their root, is left as the kernel learned it.
+    ///
+    /// # Errors
+    /// When its root is shared with others, or the kernel refuses to tell its scope.
+    pub(super) fn settle(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
+        let Some(pid) = container.pid.and_then(|pid| i32::try_from(pid).ok()) else { return Ok(()) };
+        // Its process may end at any moment; then there is nothing left to correct.
+        let Ok(group) = cgroup::of_container(pid, &container.id, &self.mode) else { return Ok(()) };
+        let Some(root) = root_of(pid, &group) else { return Ok(()) };
+        judge_root(container, &root)?;
+        let learned: BTreeMap<u64, ScopeEntry> = self.tracer.scope()?.into_iter().collect();
+        cgroup::each_descendant(&group, |group| {
+            let entry = ScopeEntry::new(target, root.dev);
+            match learned.get(&group.id) {
+                Some(known) if known.target == target && known.root_dev == root.dev => Ok(()),
+                Some(_) | None => self.tracer.watch(group.id, entry),
+            }
+        })
+        .or_else(|error| if group.dir.exists() { Err(error.into()) } else { Ok(()) })
+    }
+
+    /// The device of the container's root.
+    fn check_root(&self, container: &ContainerView, pid: i32, group: &Group) -> Result<u32, CommandError> {
+        let Some(root) = root_of(pid, group) else {
+            let found = "out of sight of all its processes (chroot)".to_owned();
+            return Err(CommandError::SharedRoot { container: quote(container.name.as_bytes()), found });
+        };
+        judge_root(container, &root)?;
+        Ok(root.dev)
     }
 
     /// Takes what the processes of a running container hold into the evidence.
@@ -140,9 +197,11 @@ impl Session {
     /// # Errors
     /// When its control group cannot be read.
     pub(super) fn snapshot(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
-        let group = cgroup::of_process(running_pid(container)?, &self.mode)?;
+        let group = cgroup::of_container(running_pid(container)?, &container.id, &self.mode)?;
         let now = now_ns();
-        for holder in snapshot::of_group(&group)? {
+        let found = snapshot::take(&group)?;
+        self.snapshot_failed += found.failed;
+        for holder in found.holders {
             self.aggregate.add_holder(target, holder, now);
         }
         Ok(())
@@ -162,7 +221,7 @@ impl Session {
             live.update(&self.counts()?);
         }
         if self.ticked.is_multiple_of(TICKS_A_HEARTBEAT) && !self.recorders.is_empty() {
-            let (duration, loss) = (self.duration_ns(), self.tracer.loss()?.by_cause());
+            let (duration, loss) = (self.duration_ns(), self.loss()?.by_cause());
             for (target, recorder) in std::mem::take(&mut self.recorders) {
                 self.recorders.insert(target, recorder.heartbeat(duration, loss.clone())?);
             }
@@ -178,7 +237,7 @@ impl Session {
         Ok(LiveCounts {
             files: self.aggregate.len() as u64,
             events: self.aggregate.events(),
-            lost: self.tracer.loss()?.total(),
+            lost: self.loss()?.total(),
             since_new: Duration::from_nanos(now_ns().saturating_sub(self.aggregate.last_new_ns())),
         })
     }
@@ -191,9 +250,9 @@ impl Session {
     pub(super) fn finish(mut self, targets: Vec<(u32, Header)>) -> Result<Vec<Capture>, CommandError> {
         // Counts first: whatever they count was sent before, so the drain that follows finds it.
         let totals = self.tracer.totals()?;
-        self.drain()?;
+        self.drain_all(&totals)?;
         let undelivered = self.aggregate.count(&totals);
-        let loss = Loss { undelivered, unsorted: self.newcomers.refused(), ..self.tracer.loss()? };
+        let loss = Loss { undelivered, ..self.loss()? };
         self.write_changes()?;
         let (duration_ns, causes) = (self.duration_ns(), loss.by_cause());
         let status = if loss.is_complete() { Status::Complete } else { Status::Lossy };
@@ -207,6 +266,26 @@ impl Session {
         Ok(captures.collect())
     }
 
+    /// Drains until an event of every key has arrived, or [`LAST_EVENTS`] is over. A key is claimed before its event is
+    /// sent, and an event that a preempted task has begun holds up those behind it.
+    fn drain_all(&mut self, totals: &[(DedupKey, u64)]) -> Result<(), CommandError> {
+        let deadline = Instant::now() + LAST_EVENTS;
+        loop {
+            self.drain()?;
+            if self.aggregate.has_all(totals) || Instant::now() >= deadline {
+                return Ok(());
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// What was lost so far, here and in the kernel.
+    fn loss(&self) -> Result<Loss, CommandError> {
+        let (unsorted, snapshot_failed) = (self.newcomers.lost(), self.snapshot_failed);
+        let entries_full = self.aggregate.entries_full();
+        Ok(Loss { unsorted, entries_full, snapshot_failed, ..self.tracer.loss()? })
+    }
+
     fn drain(&mut self) -> Result<(), CommandError> {
         let aggregate = &mut self.aggregate;
         let mut unassigned = Vec::new();
@@ -216,13 +295,19 @@ impl Session {
         let now = Instant::now();
         for event in unassigned {
             self.aggregate.acknowledge(event.key);
-            let container = self.tracer.adopted(event.cgroup)?;
-            let container = container.ok_or(CommandError::Defect("sorted the events of a new container"))?;
+            let Some(container) = self.tracer.adopted(event.cgroup)? else {
+                // The kernel's map was full, or the group is gone from it.
+                self.newcomers.lose();
+                continue;
+            };
             if let Some(event) = self.newcomers.sort(container, event, now) {
                 self.aggregate.add(event);
             }
         }
-        self.newcomers.forget(now);
+        for forgotten in self.newcomers.forget(now) {
+            let id = String::from_utf8_lossy(&forgotten.container);
+            log::debug!("nobody asked for {id} in {} control groups", forgotten.cgroups.len());
+        }
         Ok(())
     }
 
@@ -249,6 +334,21 @@ fn running_pid(container: &ContainerView) -> Result<i32, CommandError> {
     pid.ok_or_else(|| CommandError::NotRunning(quote(container.name.as_bytes())))
 }
 
+/// The root mount that process `pid` sees, or else another one of the group: the first may have changed its root.
+fn root_of(pid: i32, group: &Group) -> Option<RootMount> {
+    let others = || cgroup::processes(group).unwrap_or_default().into_iter();
+    std::iter::once(pid).chain(others()).find_map(|pid| root::of_process(pid).ok().flatten())
+}
+
+fn judge_root(container: &ContainerView, root: &RootMount) -> Result<(), CommandError> {
+    let host = root::own()?.map_or(0, |root| root.dev);
+    if root.is_own(host) {
+        return Ok(());
+    }
+    let found = format!("{} of a file system of type {}", root.dir, root.fs_type);
+    Err(CommandError::SharedRoot { container: quote(container.name.as_bytes()), found })
+}
+
 /// The control groups by which the engine's containers are told apart. An engine on version 1 joins the unified hierarchy
 /// too where that is mounted, but not for every exec (runc issue 2087): so version 1 it is.
 fn cgroup_mode(engine: &EngineInfo) -> Result<CgroupMode, TracerError> {
@@ -256,8 +356,7 @@ fn cgroup_mode(engine: &EngineInfo) -> Result<CgroupMode, TracerError> {
         return Ok(CgroupMode::V2);
     }
     let controllers = procfs::cgroups().map_err(|source| TracerError::Process { pid: 0, source })?;
-    let usable = ["pids", "memory", "cpuset", "devices"];
-    let found = usable
+    let found = V1_CONTROLLERS
         .iter()
         .find_map(|name| controllers.0.iter().find(|c| c.name == *name && c.enabled && c.hierarchy != 0));
     match found {

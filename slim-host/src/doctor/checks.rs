@@ -12,6 +12,9 @@ const MEMCG_ACCOUNTING: (u8, u8) = (5, 11);
 /// Below this a capture of a few MiB and an image archive of some hundred may not fit.
 const SPACE_WANTED: u64 = 1 << 30;
 
+/// Controllers of cgroup v1 by which containers can be told apart, the most common first.
+pub const V1_CONTROLLERS: [&str; 4] = ["pids", "memory", "cpuset", "devices"];
+
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -182,22 +185,33 @@ fn cgroup(facts: &Facts) -> Check {
         Ok(mounts) => mounts,
         Err(error) => return bad(NAME, line(error), "Mount /proc."),
     };
-    let engine_uses = match facts.engine.as_ref().ok().and_then(|info| info.cgroup_version) {
+    let engine_version = facts.engine.as_ref().ok().and_then(|info| info.cgroup_version);
+    let engine_uses = match engine_version {
         Some(version) => format!("; the engine uses v{version}"),
         None => String::new(),
     };
-    let is_v1_engine = facts.engine.as_ref().is_ok_and(|info| info.cgroup_version == Some(1));
-    match mounts {
-        CgroupMounts { unified: None, v1_controllers } if v1_controllers.is_empty() => {
+    let CgroupMounts { unified, v1_controllers } = mounts;
+    let v1 = V1_CONTROLLERS.into_iter().find(|controller| v1_controllers.contains(*controller));
+    match (unified, engine_version, v1) {
+        (None, _, _) if v1_controllers.is_empty() => {
             bad(NAME, "no cgroup hierarchy is mounted", "Mount cgroup2 on /sys/fs/cgroup.")
         }
-        CgroupMounts { unified: None, .. } => bad(NAME, format!("only v1 hierarchies{engine_uses}"), REMEDY),
-        CgroupMounts { unified: Some(path), v1_controllers } => {
+        // In hybrid mode `runc exec` may stay outside of the container's v2 group (runc#2087), so v1 it is.
+        (_, Some(1), Some(controller)) => {
+            good(NAME, format!("v1, containers are told apart by {controller}{engine_uses}"))
+        }
+        (None, _, Some(controller)) => {
+            let found = format!("only v1 hierarchies, {controller} among them{engine_uses}");
+            limited(NAME, found, "Start the engine: it has to use v1 as well.")
+        }
+        (None, _, None) => {
+            bad(NAME, format!("v1 without any controller that every container has{engine_uses}"), REMEDY)
+        }
+        (Some(path), _, _) => {
             let path = quote(path.as_os_str().as_encoded_bytes());
             let mode = if v1_controllers.is_empty() { "v2" } else { "hybrid, v2" };
             let found = format!("{mode} at {path}{engine_uses}");
-            if is_v1_engine {
-                // runc#2087: in hybrid mode `runc exec` may stay outside of the container's v2 cgroup.
+            if engine_version == Some(1) {
                 let found = format!("{found}: commands run by docker exec may be missed");
                 limited(NAME, found, REMEDY)
             } else {
@@ -225,10 +239,13 @@ fn storage(facts: &Facts) -> Check {
             ),
             "Run slim in the engine's mount namespace for speed.",
         ),
-        (None, _) => limited(
+        // What `slim trace` and `slim build` refuse once they see the container's root.
+        (None, _) => bad(
             NAME,
-            format!("{driver}: images are read through the engine's export"),
-            "Nothing needs to be done; overlay2 or the containerd image store would be faster.",
+            format!(
+                "{driver}: containers have no overlay of their own, so their files cannot be told from others"
+            ),
+            "Give the engine the overlay2 storage driver, or the containerd image store with overlayfs; building from a capture works all the same.",
         ),
     }
 }

@@ -3,11 +3,16 @@
 //! One event gives up to two accesses: the object that was reached, and the path that was asked for (the symlinks on
 //! the way are only in the latter). Counts stay in the kernel and are added up from its running totals, so that reading
 //! them twice changes nothing; a total without an event is an event that never arrived, and is reported as loss.
+//!
+//! Containers decide how much comes in, so all of it is bounded: names that were looked for and absent are no evidence,
+//! and only the first [`ABSENT_MAX`] of each target are kept; evidence beyond [`ENTRIES_MAX`] is counted as lost.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use slim_common::event::DedupKey;
+use slim_common::{event::DedupKey, limits::SEEN_ENTRIES};
 
 use super::event::Event;
 use crate::{
@@ -17,6 +22,13 @@ use crate::{
 
 /// Which of the things traced at once an access belongs to; the commands number them.
 pub type Target = u32;
+
+/// Different accesses that are kept, over all targets: as many as the kernel remembers.
+pub const ENTRIES_MAX: usize = SEEN_ENTRIES as usize;
+
+/// Different absent names that are kept of each target. They tell people what a program tried, and nothing more;
+/// programs that search for modules ask for some thousand.
+pub const ABSENT_MAX: u32 = 1 << 12;
 
 /// A process that holds a file when we look.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,90 +44,195 @@ pub struct Holder {
 }
 
 /// Everything that was accessed so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Aggregate {
     started_ns: u64,
+    limits: Limits,
     entries: Vec<Entry>,
-    index: HashMap<(Target, Arc<AccessKey>), usize>,
-    /// The entries that a kernel key counts for.
-    keys: HashMap<DedupKey, [Option<usize>; 2]>,
-    dirty: Vec<usize>,
+    index: HashMap<(Target, Arc<AccessKey>), Slot>,
+    /// The entries that a kernel key counts for. Absent names are not among them: the kernel does not count those.
+    keys: HashMap<DedupKey, [Slot; 2]>,
+    /// Processes by name and executable: few, and each accesses many files.
+    programs: HashSet<Arc<Program>>,
+    dirty: Vec<Slot>,
+    absent: HashMap<Target, u32>,
+    absent_dropped: u64,
+    entries_full: u64,
     events: u64,
     last_new_ns: u64,
 }
 
+/// What is kept at most; tests make it small.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    entries: usize,
+    absent: u32,
+}
+
+/// The one failure that means absence.
+const ABSENT: Outcome = Outcome::Failed(rustix::io::Errno::NOENT.raw_os_error());
+
+/// Number of an entry. A hundred thousand files are ordinary, so what is kept of each is kept small.
+type Slot = u32;
+
+/// No entry.
+const NOWHERE: Slot = Slot::MAX;
+const _: () = assert!(ENTRIES_MAX < NOWHERE as usize);
+
 #[derive(Debug)]
 struct Entry {
-    target: Target,
     key: Arc<AccessKey>,
-    record: AccessRecord,
+    program: Arc<Program>,
+    target: Target,
+    pid: u32,
+    offset_ns: u64,
+    count: u64,
     dirty: bool,
+}
+
+impl Entry {
+    fn record(&self) -> AccessRecord {
+        let Self { key: _, program, target: _, pid, offset_ns, count, dirty: _ } = self;
+        let Program { comm, exe } = &**program;
+        AccessRecord { pid: *pid, comm: comm.clone(), exe: exe.clone(), offset_ns: *offset_ns, count: *count }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Program {
+    comm: Vec<u8>,
+    exe: Vec<u8>,
+}
+
+/// Who accessed something, and when.
+struct Witness {
+    program: Arc<Program>,
+    pid: u32,
+    offset_ns: u64,
 }
 
 impl Aggregate {
     /// Starts at `started_ns` of `CLOCK_MONOTONIC`.
     #[must_use]
     pub fn new(started_ns: u64) -> Self {
-        Self { started_ns, last_new_ns: started_ns, ..Self::default() }
+        Self::within(Limits { entries: ENTRIES_MAX, absent: ABSENT_MAX }, started_ns)
+    }
+
+    fn within(limits: Limits, started_ns: u64) -> Self {
+        Self {
+            started_ns,
+            limits,
+            entries: Vec::new(),
+            index: HashMap::new(),
+            keys: HashMap::new(),
+            programs: HashSet::new(),
+            dirty: Vec::new(),
+            absent: HashMap::new(),
+            absent_dropped: 0,
+            entries_full: 0,
+            events: 0,
+            last_new_ns: started_ns,
+        }
     }
 
     /// Takes in one event.
     pub fn add(&mut self, event: Event) {
         self.events += 1;
-        let record = AccessRecord {
-            pid: event.pid,
-            comm: event.comm,
-            exe: event.exe,
-            offset_ns: event.time_ns.saturating_sub(self.started_ns),
-            count: 1,
-        };
+        let witness = self.witness(event.comm, event.exe, event.pid, event.time_ns);
         let same = event.object == event.requested;
         let [object, requested] = [event.object, event.requested.filter(|_| !same)].map(|path| {
             let key = AccessKey { path: path?, kind: event.kind, outcome: event.outcome };
-            Some(self.access(event.target, key, &record))
+            self.access(event.target, key, &witness)
         });
-        self.keys.insert(event.key, [object, requested]);
+        if event.outcome != ABSENT {
+            self.remember(event.key, [object, requested].map(|slot| slot.unwrap_or(NOWHERE)));
+        }
     }
 
     /// Notes that the event of `key` arrived, though it may come to nothing.
     pub fn acknowledge(&mut self, key: DedupKey) {
-        self.keys.entry(key).or_default();
+        if !self.keys.contains_key(&key) {
+            self.remember(key, [NOWHERE; 2]);
+        }
     }
 
     /// Takes in what a process holds at `now_ns` of `CLOCK_MONOTONIC`.
     pub fn add_holder(&mut self, target: Target, holder: Holder, now_ns: u64) {
         let key = AccessKey { path: holder.path, kind: AccessKind::Snapshot, outcome: Outcome::Found };
-        let record = AccessRecord {
-            pid: holder.pid,
-            comm: holder.comm,
-            exe: holder.exe,
-            offset_ns: now_ns.saturating_sub(self.started_ns),
-            count: 1,
-        };
-        self.access(target, key, &record);
+        let witness = self.witness(holder.comm, holder.exe, holder.pid, now_ns);
+        self.access(target, key, &witness);
     }
 
-    fn access(&mut self, target: Target, key: AccessKey, record: &AccessRecord) -> usize {
-        let key = Arc::new(key);
-        if let Some(&at) = self.index.get(&(target, Arc::clone(&key))) {
-            return at;
+    /// The kernel counts no more keys than [`SEEN_ENTRIES`]; those beyond it sends without counting.
+    fn remember(&mut self, key: DedupKey, slots: [Slot; 2]) {
+        if self.keys.len() < SEEN_ENTRIES as usize || self.keys.contains_key(&key) {
+            self.keys.insert(key, slots);
         }
-        let at = self.entries.len();
-        self.entries.push(Entry { target, key: Arc::clone(&key), record: record.clone(), dirty: true });
-        self.index.insert((target, key), at);
+    }
+
+    fn witness(&mut self, comm: Vec<u8>, exe: Vec<u8>, pid: u32, time_ns: u64) -> Witness {
+        let program = Program { comm, exe };
+        let program = match self.programs.get(&program) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(program),
+        };
+        Witness { program, pid, offset_ns: time_ns.saturating_sub(self.started_ns) }
+    }
+
+    /// The entry of an access, which may be new; `None` when there is no room for it.
+    fn access(&mut self, target: Target, key: AccessKey, witness: &Witness) -> Option<Slot> {
+        let key = Arc::new(key);
+        let place = (target, Arc::clone(&key));
+        if let Some(&at) = self.index.get(&place) {
+            return Some(at);
+        }
+        let Some(at) = self.room(target, key.outcome) else { return None };
+        // Only what is kept is remembered: there are at most as many programs as entries.
+        self.programs.insert(Arc::clone(&witness.program));
+        self.entries.push(Entry {
+            key,
+            program: Arc::clone(&witness.program),
+            target,
+            pid: witness.pid,
+            offset_ns: witness.offset_ns,
+            count: 1,
+            dirty: true,
+        });
+        self.index.insert(place, at);
         self.dirty.push(at);
-        self.last_new_ns = self.started_ns + record.offset_ns;
-        at
+        self.last_new_ns = self.started_ns + witness.offset_ns;
+        Some(at)
+    }
+
+    /// The place of the next entry; what finds none is counted.
+    fn room(&mut self, target: Target, outcome: Outcome) -> Option<Slot> {
+        let is_full = self.entries.len() >= self.limits.entries;
+        if outcome == ABSENT {
+            let kept = self.absent.entry(target).or_default();
+            if is_full || *kept >= self.limits.absent {
+                self.absent_dropped += 1;
+                return None;
+            }
+            *kept += 1;
+        } else if is_full {
+            self.entries_full += 1;
+            return None;
+        }
+        Slot::try_from(self.entries.len()).ok()
+    }
+
+    fn entry(&mut self, at: Slot) -> Option<&mut Entry> {
+        self.entries.get_mut(at as usize)
     }
 
     /// Sets the counts from the kernel's totals; how many totals belong to events that never arrived.
     pub fn count(&mut self, totals: &[(DedupKey, u64)]) -> u64 {
-        let mut sums: HashMap<usize, u64> = HashMap::new();
+        let mut sums: HashMap<Slot, u64> = HashMap::new();
         let mut undelivered = 0;
         for (key, total) in totals {
             match self.keys.get(key) {
                 Some(entries) => {
-                    for at in entries.iter().flatten() {
+                    for at in entries.iter().filter(|at| **at != NOWHERE) {
                         *sums.entry(*at).or_default() += total;
                     }
                 }
@@ -123,12 +240,11 @@ impl Aggregate {
             }
         }
         for (at, sum) in sums {
-            if let Some(entry) = self.entries.get_mut(at)
-                && entry.record.count < sum
+            if let Some(entry) = self.entry(at)
+                && entry.count < sum
             {
-                entry.record.count = sum;
-                if !entry.dirty {
-                    entry.dirty = true;
+                entry.count = sum;
+                if !std::mem::replace(&mut entry.dirty, true) {
                     self.dirty.push(at);
                 }
             }
@@ -136,17 +252,23 @@ impl Aggregate {
         undelivered
     }
 
+    /// Whether an event of every key has arrived.
+    #[must_use]
+    pub fn has_all(&self, totals: &[(DedupKey, u64)]) -> bool {
+        totals.iter().all(|(key, _)| self.keys.contains_key(key))
+    }
+
     /// The accesses of `target` that are new or changed since the last call.
     pub fn take_changed(&mut self, target: Target) -> Vec<(AccessKey, AccessRecord)> {
         let (taken, left) = std::mem::take(&mut self.dirty)
             .into_iter()
-            .partition::<Vec<_>, _>(|&at| self.entries.get(at).is_some_and(|entry| entry.target == target));
+            .partition::<Vec<_>, _>(|&at| self.entries.get(at as usize).is_some_and(|e| e.target == target));
         self.dirty = left;
         let mut changed = Vec::with_capacity(taken.len());
         for at in taken {
-            if let Some(entry) = self.entries.get_mut(at) {
+            if let Some(entry) = self.entry(at) {
                 entry.dirty = false;
-                changed.push((AccessKey::clone(&entry.key), entry.record.clone()));
+                changed.push((AccessKey::clone(&entry.key), entry.record()));
             }
         }
         changed
@@ -155,7 +277,7 @@ impl Aggregate {
     /// Every access of `target`.
     pub fn accesses(&self, target: Target) -> impl Iterator<Item = (AccessKey, AccessRecord)> {
         let own = self.entries.iter().filter(move |entry| entry.target == target);
-        own.map(|entry| (AccessKey::clone(&entry.key), entry.record.clone()))
+        own.map(|entry| (AccessKey::clone(&entry.key), entry.record()))
     }
 
     /// How many different accesses there are.
@@ -168,6 +290,18 @@ impl Aggregate {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Evidence for which there was no room: it is lost.
+    #[must_use]
+    pub fn entries_full(&self) -> u64 {
+        self.entries_full
+    }
+
+    /// How often an absent name was looked for of which there were too many to keep them. No evidence, and no loss.
+    #[must_use]
+    pub fn absent_dropped(&self) -> u64 {
+        self.absent_dropped
     }
 
     /// How many events arrived.
@@ -245,5 +379,65 @@ mod tests {
         assert_eq!(changed(&mut aggregate, 0), expected);
         assert_eq!(aggregate.count(&totals), 1);
         assert_eq!(changed(&mut aggregate, 0), []);
+    }
+
+    fn absent(key: u64, target: u32, path: &str) -> Event {
+        Event { outcome: ABSENT, ..event(key, target, None, Some(path)) }
+    }
+
+    #[test]
+    fn absent_names_beyond_the_first_are_neither_kept_nor_lost() {
+        let mut aggregate = Aggregate::within(Limits { entries: 100, absent: 2 }, 0);
+        for (key, name) in (0..).zip(["/a", "/b", "/c", "/a", "/d"]) {
+            aggregate.add(absent(key, 0, name));
+        }
+        aggregate.add(absent(9, 1, "/c"));
+        let paths =
+            |target| aggregate.accesses(target).map(|(key, _)| key.path.to_string()).collect::<Vec<_>>();
+        assert_eq!((paths(0), paths(1)), (vec!["/a".into(), "/b".into()], vec!["/c".into()]));
+        assert_eq!((aggregate.absent_dropped(), aggregate.entries_full()), (2, 0));
+        assert_eq!(aggregate.keys.len(), 0);
+    }
+
+    #[test]
+    fn evidence_beyond_the_limit_is_lost_and_counted() {
+        let mut aggregate = Aggregate::within(Limits { entries: 2, absent: 2 }, 0);
+        aggregate.add(event(1, 0, Some("/a"), Some("/b")));
+        aggregate.add(event(2, 0, Some("/c"), Some("/a")));
+        aggregate.add(absent(3, 0, "/d"));
+        assert_eq!((aggregate.len(), aggregate.entries_full(), aggregate.absent_dropped()), (2, 1, 1));
+        let totals = [([1, 0], 4), ([2, 0], 3)];
+        assert!(aggregate.has_all(&totals));
+        assert_eq!(aggregate.count(&totals), 0, "what was lost is not undelivered as well");
+    }
+
+    /// Bytes of a heap block with glibc's header and rounding.
+    fn block(len: usize) -> usize {
+        if len == 0 { 0 } else { (len + 8).next_multiple_of(16).max(32) }
+    }
+
+    /// Bytes of a hash table: capacity is seven eighths of a power of two, each with a byte of its own.
+    fn table<T>(capacity: usize) -> usize {
+        (capacity * 8 / 7).next_power_of_two() * (size_of::<T>() + 1)
+    }
+
+    #[test]
+    fn a_hundred_thousand_files_fit_into_the_agent() {
+        let mut aggregate = Aggregate::new(0);
+        for key in 0..100_000 {
+            let path = format!("/usr/lib/python3/dist-packages/package/module/file-{key:09}.py");
+            aggregate.add(event(key, 0, Some(&path), Some(&path)));
+        }
+        let entry = 2 * size_of::<usize>() + size_of::<AccessKey>();
+        let paths: usize = aggregate.entries.iter().map(|entry| block(entry.key.path.as_bytes().len())).sum();
+        let bytes = block(aggregate.entries.capacity() * size_of::<Entry>())
+            + aggregate.len() * block(entry)
+            + paths
+            + table::<((Target, Arc<AccessKey>), Slot)>(aggregate.index.capacity())
+            + table::<(DedupKey, [Slot; 2])>(aggregate.keys.capacity())
+            + block(aggregate.dirty.capacity() * size_of::<Slot>());
+        assert_eq!((aggregate.len(), aggregate.programs.len()), (100_000, 1));
+        // The whole agent has 80 MB; the ring, the capture's copy and SQLite need their part.
+        assert!(bytes < 32 << 20, "{bytes} bytes");
     }
 }

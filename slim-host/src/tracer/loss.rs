@@ -23,6 +23,10 @@ pub struct Loss {
     pub undelivered: u64,
     /// Events of new containers for which there was no room until somebody said whose they are.
     pub unsorted: u64,
+    /// Different files beyond those that the agent keeps.
+    pub entries_full: u64,
+    /// Living processes whose open files could not be listed.
+    pub snapshot_failed: u64,
 }
 
 impl Loss {
@@ -62,6 +66,8 @@ impl Loss {
             undecodable,
             undelivered,
             unsorted,
+            entries_full,
+            snapshot_failed,
         } = *self;
         [
             ("ring_full", ring_full),
@@ -72,6 +78,8 @@ impl Loss {
             ("undecodable", undecodable),
             ("undelivered", undelivered),
             ("unsorted", unsorted),
+            ("entries_full", entries_full),
+            ("snapshot_failed", snapshot_failed),
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)

@@ -242,3 +242,32 @@ fn format_1_is_pinned() {
     let application: u32 = db.query_row("PRAGMA application_id", [], |row| row.get(0)).unwrap();
     assert_eq!((version, application), (FORMAT, APPLICATION_ID));
 }
+
+#[test]
+fn nothing_is_written_that_could_not_be_read() {
+    let limits = writer::Limits { accesses: 20, bytes: 64 << 10 };
+    let written = |path: &Path, batches: &[Vec<_>]| {
+        let create = CaptureWriter::create(path, &fixture::capture(1).header, Existing::Refuse).unwrap();
+        let mut writer = create.within(limits);
+        let refused = batches.iter().find_map(|batch| writer.record(batch).err());
+        writer.heartbeat(1, &LossCounts::new()).unwrap();
+        drop(writer);
+        (refused, read(path).unwrap().accesses.len())
+    };
+    let (_directory, path) = place();
+    // Repetitions are no more accesses.
+    assert!(matches!(written(&path, &[batch(0..20), batch(0..20), batch(5..15)]), (None, 20)));
+    let (_directory, path) = place();
+    let refused = written(&path, &[batch(0..15), batch(10..21)]);
+    assert!(matches!(refused, (Some(CaptureError::TooMany { limit: 20, .. }), 15)), "{refused:?}");
+
+    let long = |n: usize| fixture::access(format!("/{n}{}", "x".repeat(30_000)), AccessKind::Open, 0, 1);
+    let (_directory, path) = place();
+    let refused = written(&path, &[vec![long(1)], vec![long(2), long(3)]]);
+    assert!(matches!(refused, (Some(CaptureError::TooLarge { limit: 65_536, .. }), 1)), "{refused:?}");
+
+    let (_directory, path) = place();
+    let longer = fixture::access(format!("/{}", "x".repeat(MAX_PATH_BYTES)), AccessKind::Open, 0, 1);
+    let refused = written(&path, &[batch(0..1), vec![longer]]);
+    assert!(matches!(refused, (Some(CaptureError::LongValue { column: "path", .. }), 1)), "{refused:?}");
+}

@@ -10,7 +10,9 @@ use std::{
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
-use super::{SCHEMA, digest::ContentDigest, read};
+use super::{
+    MAX_ACCESSES, MAX_COMM_BYTES, MAX_FILE_BYTES, MAX_PATH_BYTES, SCHEMA, digest::ContentDigest, read,
+};
 use crate::capture::{
     AccessKey, AccessRecord, Capture, CaptureError, Damage, Header, LossCounts, Outcome, Status,
     error::display,
@@ -34,6 +36,25 @@ pub struct CaptureWriter {
     db: Connection,
     _lock: File,
     path: PathBuf,
+    limits: Limits,
+    /// Accesses given so far, repetitions included: the file holds no more than that.
+    rows: usize,
+}
+
+/// What the reader accepts. The writer stops before that, so that whatever it wrote stays readable.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Accesses in the file.
+    pub accesses: usize,
+    /// Bytes of the file, and of the log beside it.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // A heartbeat and the end have to fit behind the last batch.
+        Self { accesses: MAX_ACCESSES, bytes: MAX_FILE_BYTES - (1 << 20) }
+    }
 }
 
 /// Adds one access. Everything is written so that repeating a call changes nothing: the count is a running total
@@ -79,7 +100,13 @@ impl CaptureWriter {
             _ => CaptureError::io("create", path, e.error),
         })?;
         let db = open_for_writing(path).map_err(|e| CaptureError::sqlite("open", path, e))?;
-        Ok(Self { db, _lock: lock, path: path.clone() })
+        Ok(Self { db, _lock: lock, path: path.clone(), limits: Limits::default(), rows: 0 })
+    }
+
+    /// Sets other limits than the reader's.
+    #[cfg(test)]
+    pub(super) fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The file, absolute.
@@ -94,9 +121,35 @@ impl CaptureWriter {
     /// earliest first access stays. Numbers beyond `i64::MAX` are stored as that.
     ///
     /// # Errors
-    /// When the disk is full or writing fails; what earlier calls stored stays.
+    /// When the disk is full or writing fails, or the file would become larger than what [`read`](super::read)
+    /// accepts; what earlier calls stored stays.
     pub fn record(&mut self, batch: &[(AccessKey, AccessRecord)]) -> Result<(), CaptureError> {
-        record(&mut self.db, batch).map_err(|e| CaptureError::sqlite("record accesses in", &self.path, e))
+        const OPERATION: &str = "record accesses in";
+        let failed = |e| CaptureError::sqlite(OPERATION, &self.path, e);
+        let tx = self.db.transaction().map_err(failed)?;
+        let changed = record(&tx, batch, &self.path)?;
+        self.rows = self.rows.saturating_add(changed);
+        let number = |query| {
+            let number: i64 = tx.query_row(query, [], |row| row.get(0)).map_err(failed)?;
+            Ok(u64::try_from(number).unwrap_or_default())
+        };
+        if self.rows > self.limits.accesses {
+            // Most of these may be repetitions.
+            self.rows = usize::try_from(number("SELECT count(*) FROM access")?).unwrap_or(usize::MAX);
+        }
+        if self.rows > self.limits.accesses {
+            return Err(CaptureError::TooMany { path: display(&self.path), limit: self.limits.accesses });
+        }
+        let (pages, page_bytes) = (number("PRAGMA page_count")?, number("PRAGMA page_size")?);
+        let found = pages.saturating_mul(page_bytes);
+        if found > self.limits.bytes {
+            return Err(CaptureError::TooLarge {
+                path: display(&self.path),
+                found,
+                limit: self.limits.bytes,
+            });
+        }
+        tx.commit().map_err(failed)
     }
 
     /// Notes how long the capture has lasted and what was lost so far, and moves all that was recorded from the
@@ -272,16 +325,30 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-fn record(db: &mut Connection, batch: &[(AccessKey, AccessRecord)]) -> rusqlite::Result<()> {
-    let tx = db.transaction()?;
-    {
-        let mut upsert = tx.prepare_cached(UPSERT)?;
-        for (key, record) in batch {
-            let errno = match key.outcome {
-                Outcome::Found => 0,
-                Outcome::Failed(errno) => errno,
-            };
-            upsert.execute(params![
+/// How many rows it added or changed.
+fn record(
+    tx: &Transaction<'_>,
+    batch: &[(AccessKey, AccessRecord)],
+    file: &Path,
+) -> Result<usize, CaptureError> {
+    let failed = |e| CaptureError::sqlite("record accesses in", file, e);
+    let mut upsert = tx.prepare_cached(UPSERT).map_err(failed)?;
+    let mut changed = 0;
+    for (key, record) in batch {
+        let sizes = [
+            ("path", key.path.as_bytes().len(), MAX_PATH_BYTES),
+            ("exe", record.exe.len(), MAX_PATH_BYTES),
+            ("comm", record.comm.len(), MAX_COMM_BYTES),
+        ];
+        if let Some((column, found, limit)) = sizes.into_iter().find(|(_, found, limit)| found > limit) {
+            return Err(CaptureError::LongValue { path: display(file), column, found, limit });
+        }
+        let errno = match key.outcome {
+            Outcome::Found => 0,
+            Outcome::Failed(errno) => errno,
+        };
+        changed += upsert
+            .execute(params![
                 key.path.as_bytes(),
                 key.kind.name(),
                 errno,
@@ -290,10 +357,10 @@ fn record(db: &mut Connection, batch: &[(AccessKey, AccessRecord)]) -> rusqlite:
                 record.exe,
                 storable(record.offset_ns),
                 storable(record.count),
-            ])?;
-        }
+            ])
+            .map_err(failed)?;
     }
-    tx.commit()
+    Ok(changed)
 }
 
 fn end(tx: &Transaction<'_>, status: Status, loss: &LossCounts, duration_ns: u64) -> rusqlite::Result<()> {

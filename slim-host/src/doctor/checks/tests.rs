@@ -141,15 +141,20 @@ fn cgroups() {
         })
     };
     check(|facts| facts.cgroups = hybrid(), &[]);
-    check(
-        |facts| {
-            facts.cgroups = hybrid();
+    let v1_engine = |cgroups| {
+        move |facts: &mut Facts| {
+            facts.cgroups = Ok(cgroups);
             facts.engine.as_mut().unwrap().cgroup_version = Some(1);
-        },
-        &[("cgroup", Health::Limited)],
-    );
-    let v1 = || Ok(CgroupMounts { unified: None, v1_controllers: ["memory".to_owned()].into() });
-    check(|facts| facts.cgroups = v1(), &[("cgroup", Health::Bad)]);
+        }
+    };
+    check(v1_engine(hybrid().unwrap()), &[]);
+    let v1 =
+        |controller: &str| CgroupMounts { unified: None, v1_controllers: [controller.to_owned()].into() };
+    check(v1_engine(v1("pids")), &[]);
+    check(v1_engine(v1("net_cls")), &[("cgroup", Health::Bad)]);
+    let hybrid_without = CgroupMounts { unified: Some("/sys/fs/cgroup/unified".into()), ..v1("net_cls") };
+    check(v1_engine(hybrid_without), &[("cgroup", Health::Limited)]);
+    check(|facts| facts.cgroups = Ok(v1("memory")), &[("cgroup", Health::Limited)]);
     check(|facts| facts.cgroups = Ok(CgroupMounts::default()), &[("cgroup", Health::Bad)]);
 }
 
@@ -157,8 +162,10 @@ fn cgroups() {
 fn storages() {
     let with = |storage| move |facts: &mut Facts| facts.engine.as_mut().unwrap().storage = storage;
     check(with(Storage::Containerd { snapshotter: "overlayfs".into() }), &[]);
-    check(with(Storage::Containerd { snapshotter: "zfs".into() }), &[("storage", Health::Limited)]);
-    check(with(Storage::GraphDriver("btrfs".into())), &[("storage", Health::Limited)]);
+    for driver in ["vfs", "btrfs", "zfs", "fuse-overlayfs"] {
+        check(with(Storage::GraphDriver(driver.into())), &[("storage", Health::Bad)]);
+        check(with(Storage::Containerd { snapshotter: driver.into() }), &[("storage", Health::Bad)]);
+    }
     check(|facts| facts.data_root = Some(None), &[("storage", Health::Limited)]);
     check(|facts| facts.temp.1 = Ok(1 << 20), &[("temp-space", Health::Limited)]);
     check(|facts| facts.temp.1 = Err(os_error()), &[("temp-space", Health::Bad)]);
