@@ -190,7 +190,11 @@ impl CommandError {
                 | CaptureError::Newer { .. },
             ) => Exit::Usage,
             Self::Capture(
-                CaptureError::Truncated { .. } | CaptureError::Damaged { .. } | CaptureError::TooLarge { .. },
+                CaptureError::Truncated { .. }
+                | CaptureError::Damaged { .. }
+                | CaptureError::TooLarge { .. }
+                | CaptureError::TooMany { .. }
+                | CaptureError::LongValue { .. },
             ) => Exit::CaptureIncomplete,
             Self::Capture(
                 CaptureError::DiskFull { .. } | CaptureError::Io { .. } | CaptureError::Sqlite { .. },

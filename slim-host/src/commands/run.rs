@@ -70,6 +70,7 @@ pub(super) async fn observe(
     beside(&mut session, &live, pin!(engine.start(&container.id))).await??;
 
     let view = engine.container(&container.id).await?;
+    session.settle(&view, TARGET)?;
     let mountinfo = view.pid.and_then(|pid| std::fs::read(format!("/proc/{pid}/mountinfo")).ok());
     let target = Target::from(&view);
     let end = {

@@ -220,7 +220,10 @@ impl<'a> Tracing<'a> {
                 self.running += 1;
                 self.looks.spawn(look(self.engine.clone(), event.id.clone(), Duration::ZERO, 0));
             }
-            ContainerEventKind::Died => self.running = self.running.saturating_sub(1),
+            ContainerEventKind::Died => {
+                self.running = self.running.saturating_sub(1);
+                self.session.retire(&event.id);
+            }
         }
         Ok(())
     }
