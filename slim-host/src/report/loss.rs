@@ -17,7 +17,7 @@ pub struct Remedy {
 
 /// Every cause that this slim counts as loss: those of [`Loss`](crate::tracer::Loss), as a test asserts.
 /// `docs/loss.md` tells more about each.
-pub const REMEDIES: [Remedy; 8] = [
+pub const REMEDIES: [Remedy; 10] = [
     Remedy {
         cause: "ring_full",
         meaning: "events came faster than slim could read them",
@@ -57,6 +57,16 @@ pub const REMEDIES: [Remedy; 8] = [
         cause: "unsorted",
         meaning: "too many new containers waited to be identified",
         remedy: "start fewer containers of other images during the trace",
+    },
+    Remedy {
+        cause: "entries_full",
+        meaning: "more different paths than slim keeps were used",
+        remedy: "trace for less time, several times, and unite captures",
+    },
+    Remedy {
+        cause: "snapshot_failed",
+        meaning: "open files of a process could not be listed",
+        remedy: "run slim with all capabilities, and trace again",
     },
 ];
 
@@ -115,6 +125,8 @@ mod tests {
             undecodable: 1,
             undelivered: 1,
             unsorted: 1,
+            entries_full: 1,
+            snapshot_failed: 1,
         };
         let told: BTreeSet<String> = REMEDIES.iter().map(|remedy| remedy.cause.to_owned()).collect();
         assert_eq!(told, all.by_cause().into_keys().collect());
