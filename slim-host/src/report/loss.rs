@@ -16,7 +16,7 @@ pub struct Remedy {
 }
 
 /// Every cause that this slim counts.
-pub const REMEDIES: [Remedy; 6] = [
+pub const REMEDIES: [Remedy; 10] = [
     Remedy {
         cause: "ring_full",
         meaning: "events came faster than slim could read them",
@@ -46,6 +46,26 @@ pub const REMEDIES: [Remedy; 6] = [
         cause: "recursion_misses",
         meaning: "a hook interrupted itself and was skipped",
         remedy: "stop other tracing tools and trace again",
+    },
+    Remedy {
+        cause: "undelivered",
+        meaning: "an announced event never came",
+        remedy: "trace again; should it happen again, report it as a defect",
+    },
+    Remedy {
+        cause: "unsorted",
+        meaning: "the engine named a container too late",
+        remedy: "trace again on a less busy machine",
+    },
+    Remedy {
+        cause: "entries_full",
+        meaning: "more files were used than slim can hold",
+        remedy: "trace fewer containers at once, and build from several captures",
+    },
+    Remedy {
+        cause: "snapshot_failed",
+        meaning: "a running process could not be read",
+        remedy: "trace the container from its start, with `slim trace --image`",
     },
 ];
 
