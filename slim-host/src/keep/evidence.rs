@@ -13,6 +13,11 @@
 //!
 //! Paths that the container made at run time resolve to nothing either, but the symlinks on the way to them
 //! are of the image and stay.
+//!
+//! One gap is known: a path through a symlink that was made at run time (`/run/current` to `/usr/share/app`) ends
+//! nowhere in the image, and only calls that open something tell which object they reached. What is reached in this
+//! way by `stat`, `access` or `readlink` alone is not seen. Such a path cannot be told from one of a file that was
+//! made at run time, of which there are many more, so nothing is guessed from it: `--include` names what is missing.
 
 use crate::{
     capture::{AccessKey, AccessKind, Outcome},

@@ -237,7 +237,12 @@ impl<'a> Tracing<'a> {
             return Ok(());
         }
         match self.attach(&container) {
-            Err(error @ (CommandError::Tracer(_) | CommandError::OtherKernel { .. })) if times < LOOKS => {
+            // Also a container that is about to enter its root, or has just left it, looks wrong for a moment.
+            Err(
+                error @ (CommandError::Tracer(_)
+                | CommandError::OtherKernel { .. }
+                | CommandError::SharedRoot { .. }),
+            ) if times < LOOKS => {
                 log::info!("cannot attach to {id} yet, or any more: {error}");
                 self.looks.spawn(look(self.engine.clone(), id, LOOK_AGAIN, times + 1));
                 Ok(())
