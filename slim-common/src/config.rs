@@ -16,6 +16,8 @@ pub struct Offsets {
     pub task_mm: u32,
     /// `struct task_struct`.cgroups
     pub task_cgroups: u32,
+    /// `struct task_struct`.thread_info.status, which x86 has; 0 elsewhere.
+    pub task_status: u32,
     /// `struct css_set`.subsys
     pub css_set_subsys: u32,
     /// `struct cgroup_subsys_state`.cgroup
@@ -96,6 +98,8 @@ pub struct Config {
     pub offsets: Offsets,
     /// Device (kernel `dev_t`) of the host's root file system: a task rooted there has not entered its container.
     pub host_dev: u32,
+    /// The same for the root file system of the container runtime, where that is another one; 0 when it is not.
+    pub runtime_dev: u32,
     /// Hierarchy whose control groups identify containers: 0 is the unified one.
     pub hierarchy_id: u32,
     /// Index of a v1 controller in `css_set.subsys`, or [`CGROUP_V2`].
@@ -107,8 +111,8 @@ pub struct Config {
     pub adopt: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 37 * 4);
-const _: () = assert!(size_of::<Config>() == 24 + 37 * 4 + 20);
+const _: () = assert!(size_of::<Offsets>() == 38 * 4);
+const _: () = assert!(size_of::<Config>() == 24 + 38 * 4 + 24);
 
 impl Config {
     /// All zero: the programs refuse nothing by it, the host always overrides it.
@@ -120,6 +124,7 @@ impl Config {
             task_fs: 0,
             task_mm: 0,
             task_cgroups: 0,
+            task_status: 0,
             css_set_subsys: 0,
             css_cgroup: 0,
             css_parent: 0,
@@ -155,6 +160,7 @@ impl Config {
             binprm_filename: 0,
         },
         host_dev: 0,
+        runtime_dev: 0,
         hierarchy_id: 0,
         cgroup_subsys: 0,
         typed_task: 0,

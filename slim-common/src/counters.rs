@@ -15,13 +15,15 @@ pub struct Counters {
     pub read_fault: u64,
     /// Loss: the path had more components or bytes than we carry.
     pub path_too_long: u64,
-    /// Loss: the map of control groups was full, a container was not traced.
+    /// Not loss: the same of a path that neither leads to nor starts on the container's root file system.
+    pub path_too_long_elsewhere: u64,
+    /// Loss: a map of control groups was full, a container was not traced.
     pub scope_full: u64,
     /// Not loss: a lookup of an absent name was not reported (its ring event did not fit).
     pub absent_dropped: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 56);
+const _: () = assert!(size_of::<Counters>() == 64);
 
 impl Counters {
     /// The sum of two sets. Totals of 64 bits do not overflow in the life of a machine.
@@ -33,6 +35,7 @@ impl Counters {
             map_full: self.map_full + other.map_full,
             read_fault: self.read_fault + other.read_fault,
             path_too_long: self.path_too_long + other.path_too_long,
+            path_too_long_elsewhere: self.path_too_long_elsewhere + other.path_too_long_elsewhere,
             scope_full: self.scope_full + other.scope_full,
             absent_dropped: self.absent_dropped + other.absent_dropped,
         }

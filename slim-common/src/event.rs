@@ -22,6 +22,8 @@ pub mod kind {
     pub const READLINK: u32 = 5;
     /// The working directory changed.
     pub const CHDIR: u32 = 6;
+    /// The path was changed: its attributes, its content by name, or the name itself (renamed, linked, removed).
+    pub const MODIFY: u32 = 7;
 }
 
 /// Bits of [`EventHeader::flags`].
@@ -57,10 +59,6 @@ pub struct EventHeader {
     pub pid: u32,
     /// Thread id in the initial pid namespace.
     pub tid: u32,
-    /// Device of the object's file system (kernel `dev_t`: major << 20 | minor); 0 without object.
-    pub object_dev: u32,
-    /// Device of the file system of the task's root directory.
-    pub root_dev: u32,
     /// Thread name, NUL padded.
     pub comm: [u8; 16],
     /// Bytes of the requested string.
@@ -73,7 +71,7 @@ pub struct EventHeader {
     pub exe_len: u32,
 }
 
-const _: () = assert!(size_of::<EventHeader>() == 96);
+const _: () = assert!(size_of::<EventHeader>() == 88);
 const _: () = assert!(align_of::<EventHeader>() == 8);
 
 impl EventHeader {

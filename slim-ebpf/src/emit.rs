@@ -1,7 +1,5 @@
 //! The one place that touches the ring.
 
-use core::arch::asm;
-
 use aya_ebpf::{
     EbpfContext,
     cty::c_void,
@@ -19,7 +17,7 @@ use slim_common::{
 
 use crate::{
     dedup::{self, Claim, PathHash, Presence},
-    kernel::{Addr, Identity, Own, config},
+    kernel::{Addr, Identity, Own, Path, config, device, hidden},
     maps::{EVENTS, Scratch, count, reload},
     path::{Section, WalkError, walk},
     scope::{Root, Scope},
@@ -33,7 +31,6 @@ const FMODE_CREATED: u32 = 0x10_0000;
 /// The file has no name (`__O_TMPFILE`, include/uapi/asm-generic/fcntl.h; the same number on x86 and arm64).
 const O_TMPFILE: u32 = 0o20_000_000;
 const ENOENT: i32 = 2;
-const ENOTDIR: i32 = 20;
 
 /// One access of the current task, as far as the busiest path needs to know it: in registers. Most accesses happened
 /// before and are only counted, so nothing is written before that is known.
@@ -46,7 +43,8 @@ pub struct Access {
     pub flags: u32,
     /// See [`Scratch::file`].
     pub file: Addr,
-    /// Address of the `struct path` of the object that was reached; 0 when there is none or it is unknown.
+    /// Address of the `struct path` of the object that was reached, when it lies on the container's root file system;
+    /// else 0.
     pub object: Addr,
     /// Address of the `struct path` from which the requested string starts; 0 when there is no string.
     pub base: Addr,
@@ -64,8 +62,8 @@ impl Access {
     pub fn set_object(&mut self, hash: &mut PathHash, root: &Root, path: Addr) -> Option<()> {
         let identity = Identity::of(path.follow(config!(offsets.path_dentry))?)?;
         hash.identity(&identity);
-        self.object = path;
         if identity.fs == root.home_sb {
+            self.object = path;
             self.flags |= flag::OBJECT_ON_ROOT;
         }
         Some(())
@@ -133,7 +131,6 @@ pub fn access<C: EbpfContext>(
     header.kind = access.kind;
     header.result = access.result;
     header.flags = access.flags;
-    header.root_dev = root.dev;
     claim_and_send(ctx.as_ptr(), scratch);
 }
 
@@ -168,7 +165,10 @@ fn claim_and_send(ctx: *mut c_void, scratch: &mut Scratch) {
                 (Presence::Absent, _) => count!(absent_dropped),
                 (Presence::Present, Failure::RingFull) => count!(ring_full),
                 (Presence::Present, Failure::Walk(WalkError::Fault)) => count!(read_fault),
-                (Presence::Present, Failure::Walk(WalkError::TooLong)) => count!(path_too_long),
+                (Presence::Present, Failure::Walk(WalkError::TooLong)) if concerns_home(scratch) => {
+                    count!(path_too_long);
+                }
+                (Presence::Present, Failure::Walk(WalkError::TooLong)) => count!(path_too_long_elsewhere),
             }
         }
     }
@@ -184,12 +184,20 @@ fn is_created(scratch: &Scratch) -> bool {
         && (has(config!(offsets.file_mode), FMODE_CREATED) || has(config!(offsets.file_flags), O_TMPFILE))
 }
 
+/// Whether the object or the start of the requested string lies on the container's root file system. From another one
+/// a string may still lead there, by more `..` than an event carries names.
+#[inline(always)]
+fn concerns_home(scratch: &Scratch) -> bool {
+    if reload(&scratch.starts[Section::OBJECT]) != 0 {
+        return true;
+    }
+    let base = Addr(reload(&scratch.starts[Section::BASE]));
+    Path::read(base).is_some_and(|path| device(path.dentry) == reload(&scratch.home))
+}
+
 #[inline(always)]
 fn presence(result: i32) -> Presence {
-    match -result {
-        ENOENT | ENOTDIR => Presence::Absent,
-        _ => Presence::Present,
-    }
+    if result == -ENOENT { Presence::Absent } else { Presence::Present }
 }
 
 enum Failure {
@@ -206,7 +214,6 @@ fn send(scratch: &mut Scratch) -> Result<(), Failure> {
     walk(scratch).map_err(Failure::Walk)?;
     let [object, base, exe, _] = scratch.ends;
     let header = &mut scratch.header;
-    header.object_dev = 0;
     header.object_len = object.wrapping_sub(requested);
     header.base_len = base.wrapping_sub(object);
     header.exe_len = exe.wrapping_sub(base);
@@ -252,12 +259,9 @@ fn output(scratch: &mut Scratch) -> Result<(), Failure> {
 }
 
 /// `value`, which is below `SECTIONS_MAX`, in a form that the verifier believes: it checks the register that reaches
-/// the helper, while the compiler is free to compare a copy of it. The assembly hides from the compiler what it knows,
-/// or it would drop the mask as needless; it is an instruction, since line information must not point at none.
+/// the helper, while the compiler is free to compare a copy of it. Were the value not hidden, the compiler would drop the
+/// mask as needless.
 #[inline(always)]
 fn bounded(value: u64) -> u64 {
-    let mut hidden = value;
-    // SAFETY: moves a register to itself.
-    unsafe { asm!("{hidden} = {hidden}", hidden = inout(reg) hidden) }
-    hidden & (SECTIONS_MAX as u64 - 1)
+    hidden(value) & (SECTIONS_MAX as u64 - 1)
 }

@@ -2,7 +2,7 @@
 //!
 //! Every read goes through `bpf_probe_read_kernel`: a stale pointer gives an error or garbage, never a fault.
 
-use core::mem::MaybeUninit;
+use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::{
     cty::c_void,
@@ -201,4 +201,14 @@ pub fn file(task: Own, fd: u32) -> Option<Addr> {
     }
     let slots = table.read::<u64>(config!(offsets.fdt_fd))?;
     Addr(slots.wrapping_add(u64::from(fd) * 8)).follow(0)
+}
+
+/// `value`, of which the compiler now knows nothing. What it knows it uses to rewrite comparisons into forms from which
+/// the verifier cannot conclude. The assembly is an instruction, since line information must not point at none.
+#[inline(always)]
+pub fn hidden(value: u64) -> u64 {
+    let mut hidden = value;
+    // SAFETY: moves a register to itself.
+    unsafe { asm!("{hidden} = {hidden}", hidden = inout(reg) hidden) }
+    hidden
 }

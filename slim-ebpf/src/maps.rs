@@ -14,6 +14,8 @@ use slim_common::{
     scope::{ContainerId, ScopeEntry},
 };
 
+use crate::syscalls::Call;
+
 /// `BPF_F_NO_PREALLOC`: memory grows with what is used, not with the limit.
 const NO_PREALLOC: u32 = 1;
 
@@ -99,6 +101,10 @@ impl Scratch {
 /// Scratch of the system call hook. Each hook has its own: one may interrupt another on the same CPU.
 #[map]
 pub static SYSCALL_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The call that the system call hook looks at.
+#[map]
+pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 
 /// Scratch of the exec hook.
 #[map]

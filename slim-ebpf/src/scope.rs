@@ -9,7 +9,7 @@ use slim_common::{config::CGROUP_V2, scope::ScopeEntry};
 use crate::{
     dedup::PathHash,
     kernel::{Addr, Identity, Own, config},
-    maps::SCOPE,
+    maps::{SCOPE, reload},
 };
 
 /// The control group of a task in scope.
@@ -71,11 +71,25 @@ impl Root {
         let dentry = fs.follow(at).ok_or(NoRoot::Fault)?;
         // SAFETY: map values stay readable until the program ends.
         let entry = unsafe { &*scope.entry };
-        if dentry.addr().0 == entry.root_dentry {
+        if dentry.addr().0 == reload(&entry.root_dentry) {
             return Ok(Self { task, fs, home: entry.root_dev, home_sb: entry.root_sb, dev: entry.root_dev });
         }
         let (home, home_sb, dev) = examine(scope, dentry, hash)?;
         Ok(Self { task, fs, home, home_sb, dev })
+    }
+}
+
+impl Root {
+    /// Whether the task's root is the container's own. Asked again instead of remembered: seldom needed, and what is
+    /// alive multiplies the verifier's work.
+    #[inline(always)]
+    pub fn is_containers(&self, scope: &Scope) -> bool {
+        // SAFETY: map values stay readable until the program ends.
+        let entry = unsafe { &*scope.entry };
+        self.fs
+            .addr()
+            .follow(config!(offsets.fs_root) + config!(offsets.path_dentry))
+            .is_some_and(|dentry| dentry.0 == reload(&entry.root_dentry))
     }
 }
 
@@ -85,7 +99,7 @@ impl Root {
 fn examine(scope: &Scope, dentry: Own, hash: &mut PathHash) -> Result<(u32, u64, u32), NoRoot> {
     let identity = Identity::of_own(dentry).ok_or(NoRoot::Fault)?;
     let dev = identity.fs as u32;
-    if dev == config!(host_dev) {
+    if dev == config!(host_dev) || dev == config!(runtime_dev) {
         return Err(NoRoot::Host);
     }
     // SAFETY: map values stay readable and writable until the program ends. Racing tasks of one container write the
@@ -96,9 +110,14 @@ fn examine(scope: &Scope, dentry: Own, hash: &mut PathHash) -> Result<(u32, u64,
     let parent = dentry.follow(config!(offsets.dentry_parent)).ok_or(NoRoot::Fault)?;
     let superblock = dentry.follow(config!(offsets.dentry_sb)).ok_or(NoRoot::Fault)?.addr();
     if home == dev && parent.addr() == dentry.addr() {
-        entry.root_dev = home;
-        entry.root_sb = superblock.0;
-        entry.root_dentry = dentry.addr().0;
+        // The dentry last: whoever finds it takes the others for known. (arm64 may still reorder them; then the first
+        // access on another CPU is seen without its object.)
+        // SAFETY: as above.
+        unsafe {
+            (&raw mut entry.root_sb).write_volatile(superblock.0);
+            (&raw mut entry.root_dev).write_volatile(home);
+            (&raw mut entry.root_dentry).write_volatile(dentry.addr().0);
+        }
         return Ok((home, superblock.0, dev));
     }
     hash.identity(&identity);

@@ -2,8 +2,22 @@
 //!
 //! Numbers: arch/x86/entry/syscalls/syscall_{64,32}.tbl and include/uapi/asm-generic/unistd.h. They are part of the
 //! kernel's stable interface.
+//!
+//! Left out: calls that only make names (`mkdir`, `mknod`), for all directories stay; calls on descriptors, whose open
+//! was seen; and what takes a path for a mount, a socket or a quota.
 
 use slim_common::event::kind;
+
+use crate::{kernel::hidden, maps::reload};
+
+#[cfg(bpf_target_arch = "aarch64")]
+#[path = "syscalls/aarch64.rs"]
+mod arch;
+#[cfg(bpf_target_arch = "x86_64")]
+#[path = "syscalls/x86_64.rs"]
+mod arch;
+
+pub use arch::{decode, find};
 
 /// What a call does with its path.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -14,197 +28,165 @@ pub enum Family {
     Open,
     /// Moves the working directory: the object is known.
     Chdir,
+    /// Moves the root directory: the object is known.
+    Chroot,
     /// Replaces the program; seen here only when it fails.
     Exec,
 }
 
-/// A system call of interest.
-#[derive(Clone, Copy)]
+/// A system call of interest, with its first path: of `rename` and `link`
+/// the old name. A look at the second would double the verifier's work, beyond its limit.
+///
+/// Lives in a map, as [`crate::maps::Scratch`] does: in registers, each form and family would lead the verifier through
+/// the rest of the program by itself.
+#[repr(C)]
 pub struct Call {
-    /// What it does.
-    pub family: Family,
-    /// One of `slim_common::event::kind`.
-    pub kind: u32,
+    arguments: [u64; 3],
+    path: u64,
+    dirfd: i32,
+    entry: u32,
+}
+
+impl Call {
+    /// Takes in what is called with which arguments.
+    #[inline(always)]
+    fn set(&mut self, entry: Entry, arguments: [u64; 3]) {
+        let [first, second, third] = arguments;
+        self.arguments = arguments;
+        self.entry = u32::from(entry.0);
+        (self.dirfd, self.path) = match self.form() {
+            f if f == Form::Path as u32 => (AT_FDCWD, first),
+            f if f == Form::OtherPath as u32 => (AT_FDCWD, second),
+            f if f == Form::OtherDirPath as u32 => (second as i32, third),
+            f if f == Form::None as u32 => (AT_FDCWD, 0),
+            _ => (first as i32, second),
+        };
+    }
+
     /// Descriptor of the directory from which a relative path starts; `AT_FDCWD` for the working directory.
-    pub dirfd: i32,
+    #[inline(always)]
+    pub fn dirfd(&self) -> i32 {
+        reload(&self.dirfd)
+    }
+
     /// User address of the path; 0 when the call has none.
-    pub path: u64,
+    #[inline(always)]
+    pub fn path(&self) -> u64 {
+        reload(&self.path)
+    }
+
+    /// What it does.
+    #[inline(always)]
+    pub fn is(&self, family: Family) -> bool {
+        reload(&self.entry) >> 4 & 7 == family as u32
+    }
+
+    /// One of `slim_common::event::kind`.
+    #[inline(always)]
+    pub fn kind(&self) -> u32 {
+        reload(&self.entry) & 15
+    }
+
+    /// User address of the `struct open_how`, which only `openat2` has.
+    #[inline(always)]
+    pub fn open_how(&self) -> Option<u64> {
+        if self.form() == Form::DirPathHow as u32 { Some(reload(&self.arguments[2])) } else { None }
+    }
+
+    #[inline(always)]
+    fn form(&self) -> u32 {
+        reload(&self.entry) >> 8
+    }
 }
 
 /// The working directory as directory descriptor.
 pub const AT_FDCWD: i32 = -100;
 
-/// Where the path argument is.
+/// Where the path arguments are.
 #[derive(Clone, Copy)]
 enum Form {
     /// `call(path, ...)`
     Path,
     /// `call(dirfd, path, ...)`
     DirPath,
+    /// `call(dirfd, path, how, ...)`: `openat2`.
+    DirPathHow,
+    /// `call(other, path, ...)`
+    OtherPath,
+    /// `call(other, dirfd, path, ...)`
+    OtherDirPath,
     /// No path at all: `open_by_handle_at`.
     None,
 }
 
-/// What a system call means, in one byte: kind, family and form. 0 means that it does not count.
+/// What a system call means, in one number: kind, family and form. 0 means that it does not count.
 #[derive(Clone, Copy)]
-struct Entry(u8);
+pub struct Entry(u16);
 
 impl Entry {
     const IGNORED: Self = Self(0);
     const OPEN: Self = Self::new(Family::Open, kind::OPEN, Form::Path);
     const OPENAT: Self = Self::new(Family::Open, kind::OPEN, Form::DirPath);
+    const OPENAT2: Self = Self::new(Family::Open, kind::OPEN, Form::DirPathHow);
     const OPEN_HANDLE: Self = Self::new(Family::Open, kind::OPEN, Form::None);
     const STAT: Self = Self::new(Family::Named, kind::STAT, Form::Path);
     const STATAT: Self = Self::new(Family::Named, kind::STAT, Form::DirPath);
+    const WATCH: Self = Self::new(Family::Named, kind::STAT, Form::OtherPath);
     const ACCESS: Self = Self::new(Family::Named, kind::ACCESS, Form::Path);
     const ACCESSAT: Self = Self::new(Family::Named, kind::ACCESS, Form::DirPath);
     const READLINK: Self = Self::new(Family::Named, kind::READLINK, Form::Path);
     const READLINKAT: Self = Self::new(Family::Named, kind::READLINK, Form::DirPath);
+    const MODIFY: Self = Self::new(Family::Named, kind::MODIFY, Form::Path);
+    const MODIFYAT: Self = Self::new(Family::Named, kind::MODIFY, Form::DirPath);
+    /// The target of a symlink is text; only its name is a path.
+    const SYMLINK: Self = Self::new(Family::Named, kind::MODIFY, Form::OtherPath);
+    const SYMLINKAT: Self = Self::new(Family::Named, kind::MODIFY, Form::OtherDirPath);
     const CHDIR: Self = Self::new(Family::Chdir, kind::CHDIR, Form::Path);
+    const CHROOT: Self = Self::new(Family::Chroot, kind::STAT, Form::Path);
     const EXEC: Self = Self::new(Family::Exec, kind::EXEC, Form::Path);
     const EXECAT: Self = Self::new(Family::Exec, kind::EXEC, Form::DirPath);
 
     const fn new(family: Family, kind: u32, form: Form) -> Self {
         assert!(0 < kind && kind < 16);
-        Self((form as u8) << 6 | (family as u8) << 4 | kind as u8)
-    }
-
-    /// The call with the first two arguments `first` and `second`.
-    #[inline(always)]
-    fn call(self, first: u64, second: u64) -> Call {
-        let family = match self.0 >> 4 & 3 {
-            f if f == Family::Named as u8 => Family::Named,
-            f if f == Family::Open as u8 => Family::Open,
-            f if f == Family::Chdir as u8 => Family::Chdir,
-            _ => Family::Exec,
-        };
-        let kind = u32::from(self.0 & 15);
-        match self.0 >> 6 {
-            f if f == Form::Path as u8 => Call { family, kind, dirfd: AT_FDCWD, path: first },
-            f if f == Form::DirPath as u8 => Call { family, kind, dirfd: first as i32, path: second },
-            _ => Call { family, kind, dirfd: AT_FDCWD, path: 0 },
-        }
+        Self((form as u16) << 8 | (family as u16) << 4 | kind as u16)
     }
 }
+
+/// One line of a table: number, name and meaning of a call. The name is for the reader alone.
+type Line = (usize, &'static str, Entry);
 
 /// System calls by number. A table and no `match`: every system call of the host comes by here, and most leave after
 /// this one look. It also is a single path to the verifier where comparisons would be dozens.
-struct Table([Entry; Self::LEN]);
+///
+/// What a number means natively and to 32-bit callers stands side by side, so that one look answers for both.
+struct Table([[Entry; 2]; Self::LEN]);
 
 impl Table {
     /// Above all numbers of interest.
-    const LEN: usize = 512;
+    const LEN: usize = 552;
 
-    const fn new(mut calls: &[(&[usize], Entry)]) -> Self {
-        let mut entries = [Entry::IGNORED; Self::LEN];
-        while let [(numbers, entry), rest @ ..] = calls {
-            let mut numbers = *numbers;
-            while let [number, others @ ..] = numbers {
-                entries[*number] = *entry;
-                numbers = others;
-            }
-            calls = rest;
+    const fn new(native: &[Line], compat: &[Line]) -> Self {
+        let entries = Self::filled([[Entry::IGNORED; 2]; Self::LEN], native, 0);
+        Self(Self::filled(entries, compat, 1))
+    }
+
+    const fn filled(
+        mut entries: [[Entry; 2]; Self::LEN],
+        mut lines: &[Line],
+        side: usize,
+    ) -> [[Entry; 2]; Self::LEN] {
+        while let [(number, _, entry), rest @ ..] = lines {
+            assert!(entries[*number][side].0 == 0, "a number stands twice");
+            entries[*number][side] = *entry;
+            lines = rest;
         }
-        Self(entries)
+        entries
     }
 
+    /// What `number` means natively and to 32-bit callers, if either counts.
     #[inline(always)]
-    fn get(&self, number: u64) -> Option<Entry> {
-        self.0.get(number as usize).copied().filter(|entry| entry.0 != Entry::IGNORED.0)
+    fn get(&self, number: u32) -> Option<[Entry; 2]> {
+        let both = self.0.get(hidden(u64::from(number)) as usize).copied()?;
+        if both[0].0 | both[1].0 == 0 { None } else { Some(both) }
     }
 }
-
-#[cfg(bpf_target_arch = "x86_64")]
-mod arch {
-    use super::*;
-
-    // Offsets in `struct pt_regs` (arch/x86/include/asm/ptrace.h): the user interface of ptrace, hence stable.
-    const BX: usize = 40;
-    const CX: usize = 88;
-    const SI: usize = 104;
-    const DI: usize = 112;
-    const ORIG_AX: usize = 120;
-    const CS: usize = 136;
-    /// Code segment of 32-bit user code (`__USER32_CS`).
-    const USER32_CS: u64 = 0x23;
-
-    static NATIVE: Table = Table::new(&[
-        (&[2, 85], Entry::OPEN),
-        (&[257, 437], Entry::OPENAT),
-        (&[304], Entry::OPEN_HANDLE),
-        (&[4, 6], Entry::STAT),
-        (&[262, 332], Entry::STATAT),
-        (&[21], Entry::ACCESS),
-        (&[269, 439], Entry::ACCESSAT),
-        (&[89], Entry::READLINK),
-        (&[267], Entry::READLINKAT),
-        (&[80], Entry::CHDIR),
-        (&[59], Entry::EXEC),
-        (&[322], Entry::EXECAT),
-    ]);
-
-    static COMPAT: Table = Table::new(&[
-        (&[5, 8], Entry::OPEN),
-        (&[295, 437], Entry::OPENAT),
-        (&[342], Entry::OPEN_HANDLE),
-        (&[18, 84, 106, 107, 195, 196], Entry::STAT),
-        (&[300, 383], Entry::STATAT),
-        (&[33], Entry::ACCESS),
-        (&[307, 439], Entry::ACCESSAT),
-        (&[85], Entry::READLINK),
-        (&[305], Entry::READLINKAT),
-        (&[12], Entry::CHDIR),
-        (&[11], Entry::EXEC),
-        (&[358], Entry::EXECAT),
-    ]);
-
-    /// The call that `regs` returns from, if it counts.
-    #[inline(always)]
-    pub fn decode(regs: *const u8) -> Option<Call> {
-        // SAFETY: `regs` is a trusted `struct pt_regs *` to the verifier, and all offsets lie within it.
-        let register = |offset: usize| unsafe { *regs.add(offset).cast::<u64>() };
-        let number = register(ORIG_AX);
-        if register(CS) == USER32_CS {
-            let entry = COMPAT.get(number & 0xffff_ffff)?;
-            return Some(entry.call(register(BX) & 0xffff_ffff, register(CX) & 0xffff_ffff));
-        }
-        Some(NATIVE.get(number)?.call(register(DI), register(SI)))
-    }
-}
-
-#[cfg(bpf_target_arch = "aarch64")]
-mod arch {
-    use super::*;
-
-    // `struct pt_regs` of arch/arm64/include/asm/ptrace.h: regs[31], sp, pc, pstate, orig_x0, syscallno.
-    const X1: usize = 8;
-    const ORIG_X0: usize = 272;
-    const SYSCALLNO: usize = 280;
-
-    static NATIVE: Table = Table::new(&[
-        (&[56, 437], Entry::OPENAT),
-        (&[265], Entry::OPEN_HANDLE),
-        (&[79, 291], Entry::STATAT),
-        (&[48, 439], Entry::ACCESSAT),
-        (&[78], Entry::READLINKAT),
-        (&[49], Entry::CHDIR),
-        (&[221], Entry::EXEC),
-        (&[281], Entry::EXECAT),
-    ]);
-
-    /// The call that `regs` returns from, if it counts.
-    #[inline(always)]
-    pub fn decode(regs: *const u8) -> Option<Call> {
-        // SAFETY: `regs` is a trusted `struct pt_regs *` to the verifier, and all offsets lie within it.
-        let (number, first, second) = unsafe {
-            (
-                *regs.add(SYSCALLNO).cast::<u32>(),
-                *regs.add(ORIG_X0).cast::<u64>(),
-                *regs.add(X1).cast::<u64>(),
-            )
-        };
-        Some(NATIVE.get(u64::from(number))?.call(first, second))
-    }
-}
-
-pub use arch::decode;

@@ -35,14 +35,24 @@ pub enum AccessKind {
     Readlink,
     /// Became a working directory.
     Chdir,
+    /// The path was changed: attributes, content by name, or the name itself (chmod, truncate, rename, unlink, ...).
+    Modify,
     /// Mapped, open, cwd, root or executable of a process when the snapshot was taken (procfs).
     Snapshot,
 }
 
 impl AccessKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 7] =
-        [Self::Exec, Self::Open, Self::Stat, Self::Access, Self::Readlink, Self::Chdir, Self::Snapshot];
+    pub const ALL: [Self; 8] = [
+        Self::Exec,
+        Self::Open,
+        Self::Stat,
+        Self::Access,
+        Self::Readlink,
+        Self::Chdir,
+        Self::Modify,
+        Self::Snapshot,
+    ];
 
     /// The stable name, used in capture files and JSON.
     #[must_use]
@@ -54,6 +64,7 @@ impl AccessKind {
             Self::Access => "access",
             Self::Readlink => "readlink",
             Self::Chdir => "chdir",
+            Self::Modify => "modify",
             Self::Snapshot => "snapshot",
         }
     }

@@ -45,7 +45,7 @@ pub enum TracerError {
         source: aya::BtfError,
     },
     /// The object was refused.
-    #[error("cannot load the kernel programs: this takes root, or CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE")]
+    #[error("cannot load the kernel programs{}", privileges(source))]
     Load {
         /// Why it failed.
         source: aya::EbpfError,
@@ -158,4 +158,17 @@ pub enum TracerError {
         /// How many we follow.
         limit: usize,
     },
+}
+
+/// What to do about it, when privileges are what is missing.
+fn privileges(error: &aya::EbpfError) -> &'static str {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if number == Some(libc::EPERM) {
+            return ": this takes root, or CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE";
+        }
+        cause = error.source();
+    }
+    ""
 }

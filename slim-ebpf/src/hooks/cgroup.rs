@@ -68,6 +68,7 @@ fn inherited(cgroup: Addr, id: u64) -> Option<ScopeEntry> {
         && ADOPTED.insert(&id, container, 0).is_err()
     {
         count!(scope_full);
+        return None;
     }
     Some(entry)
 }
@@ -85,6 +86,7 @@ fn named(cgroup: Addr, id: u64) -> Option<ScopeEntry> {
     }
     if ADOPTED.insert(&id, container, 0).is_err() {
         count!(scope_full);
+        return None;
     }
     Some(ScopeEntry::new(UNASSIGNED | (id as u32 & !UNASSIGNED), 0))
 }

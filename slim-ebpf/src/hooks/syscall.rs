@@ -6,7 +6,9 @@
 //! interpreters) and io_uring requests.
 
 use aya_ebpf::{
-    cty::c_void, helpers::generated::bpf_probe_read_user_str, macros::btf_tracepoint,
+    cty::c_void,
+    helpers::{bpf_probe_read_user, generated::bpf_probe_read_user_str},
+    macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
 use slim_common::{event::flag, limits::PATH_MAX};
@@ -15,13 +17,21 @@ use crate::{
     dedup::{PathHash, leading_bytes},
     emit::{self, Access},
     kernel::{self, config},
-    maps::{SYSCALL_SCRATCH, Scratch, count},
+    maps::{CALL, SYSCALL_SCRATCH, Scratch, count, reload},
     scope::{NoRoot, Root, Scope},
     syscalls::{self, AT_FDCWD, Call, Family},
 };
 
 const ENAMETOOLONG: i64 = -36;
 const EFAULT: i64 = -14;
+const EINTR: i32 = -4;
+/// From `-ERESTART_RESTARTBLOCK` to `-ERESTARTSYS` (include/linux/errno.h): a signal came. Programs never see these: the
+/// kernel makes the call again, or turns them into `EINTR` behind this hook.
+const ERESTART: core::ops::RangeInclusive<i64> = -516..=-512;
+/// Offset of `resolve` in `struct open_how` (include/uapi/linux/openat2.h, Linux 5.6).
+const OPEN_HOW_RESOLVE: u64 = 16;
+/// The directory is the root of the walk, for absolute paths and links as well.
+const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// Why a call is not reported.
 pub enum Skip {
@@ -34,11 +44,19 @@ pub enum Skip {
 /// Return from a system call.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    if let Some(call) = syscalls::decode(ctx.arg(0))
+    let regs = ctx.arg(0);
+    if let Some(found) = syscalls::find(regs)
         && let Some(scope) = Scope::current()
-        && let Err(Skip::Fault) = report(&ctx, &call, &scope)
+        && let Some(call) = CALL.get_ptr_mut(0)
     {
-        count!(read_fault);
+        // SAFETY: a per-CPU map value of this program alone, which is not preempted.
+        let call = unsafe { &mut *call };
+        if syscalls::decode(regs, found, call).is_none() {
+            return 0;
+        }
+        if let Err(Skip::Fault) = report(&ctx, call, &scope) {
+            count!(read_fault);
+        }
     }
     0
 }
@@ -49,8 +67,12 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     if result == ENAMETOOLONG || result == EFAULT {
         return Err(Skip::Irrelevant);
     }
-    if result >= 0 && call.family == Family::Exec {
+    if result >= 0 && call.is(Family::Exec) {
         // The exec hook knows more.
+        return Err(Skip::Irrelevant);
+    }
+    if call.path() == 0 && !call.is(Family::Open) {
+        // A null path means the descriptor, as an empty one.
         return Err(Skip::Irrelevant);
     }
     let mut hash = PathHash::new();
@@ -58,7 +80,7 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     // SAFETY: a per-CPU map value of this program alone, which is not preempted.
     let scratch = unsafe { &mut *scratch };
     // Before everything else: its loop is the longest way for the verifier, which so enters it in few states.
-    let requested = requested(scratch, &mut hash, call.path);
+    let requested = requested(scratch, &mut hash, call.path());
     let root = Root::of_current(scope, &mut hash).map_err(|cause| match cause {
         NoRoot::Host => Skip::Irrelevant,
         NoRoot::Fault => Skip::Fault,
@@ -66,16 +88,22 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     // The kernel refuses some calls before it reads their path (flags, seccomp): then it may lie on a page that nobody
     // touched yet, or nowhere.
     let unread = if result < 0 { Skip::Irrelevant } else { Skip::Fault };
-    if requested.ok_or(unread)? == 0 && call.path != 0 {
+    if requested.ok_or(unread)? == 0 && call.path() != 0 {
         // An empty path means the descriptor itself (AT_EMPTY_PATH): its open was seen.
         return Err(Skip::Irrelevant);
     }
-    let mut access = Access::new(call.kind, if result < 0 { result as i32 } else { 0 });
+    // By way of memory: of a register the verifier would know which of the three it is.
+    scratch.header.result = match result {
+        0.. => 0,
+        _ if ERESTART.contains(&result) => EINTR,
+        _ => result as i32,
+    };
+    let mut access = Access::new(call.kind(), reload(&scratch.header.result));
     if result >= 0 {
         reached(call, result as u32, &root, &mut access, &mut hash)?;
     }
-    if call.path != 0 {
-        base(call, &root, scratch, &mut access, &mut hash)?;
+    if call.path() != 0 {
+        base(call, scope, &root, scratch, &mut access, &mut hash)?;
     }
     emit::access(ctx, scope, &root, scratch, &access, hash);
     Ok(())
@@ -105,48 +133,59 @@ fn reached(
     access: &mut Access,
     hash: &mut PathHash,
 ) -> Result<(), Skip> {
-    match call.family {
-        Family::Open => {
-            // Another thread may have closed it already; then the string has to do.
-            if let Some(file) = kernel::file(root.task, result) {
-                access.file = file;
-                let _ = access.set_object(hash, root, file.member(config!(offsets.file_path)));
-            }
-            Ok(())
+    if call.is(Family::Open) {
+        // Another thread may have closed it already; then the string has to do.
+        if let Some(file) = kernel::file(root.task, result) {
+            access.file = file;
+            let _ = access.set_object(hash, root, file.member(config!(offsets.file_path)));
         }
-        Family::Chdir => {
-            let pwd = root.fs.addr().member(config!(offsets.fs_pwd));
-            access.set_object(hash, root, pwd).ok_or(Skip::Fault)
-        }
-        Family::Exec | Family::Named => Ok(()),
+        return Ok(());
     }
+    let directory = if call.is(Family::Chdir) {
+        config!(offsets.fs_pwd)
+    } else if call.is(Family::Chroot) {
+        config!(offsets.fs_root)
+    } else {
+        return Ok(());
+    };
+    access.set_object(hash, root, root.fs.addr().member(directory)).ok_or(Skip::Fault)
 }
 
 /// Notes from where the requested string starts.
 #[inline(always)]
 fn base(
     call: &Call,
+    scope: &Scope,
     root: &Root,
     scratch: &mut Scratch,
     access: &mut Access,
     hash: &mut PathHash,
 ) -> Result<(), Skip> {
-    if scratch.sections[0] == b'/' {
-        if is_pseudo(scratch) && access.flags & flag::OBJECT_ON_ROOT == 0 {
+    let absolute = scratch.sections[0] == b'/' && !call.open_how().is_some_and(is_in_root);
+    if absolute {
+        if is_pseudo(scratch)
+            && access.flags & flag::OBJECT_ON_ROOT == 0
+            && root.is_containers(scope)
+            && !is_way_back(scratch)
+        {
             return Err(Skip::Irrelevant);
+        }
+        if call.is(Family::Chroot) && access.result == 0 {
+            // It started from the root before. Without base it starts from the container's, which that mostly was.
+            return Ok(());
         }
         access.set_base_root(root);
         return Ok(());
     }
-    if call.family == Family::Chdir && access.result == 0 {
+    if call.is(Family::Chdir) && access.result == 0 {
         // It started from the directory before, of which nothing is known any more. The object has to do.
         scratch.header.requested_len = 0;
         return Ok(());
     }
-    let noted = if call.dirfd == AT_FDCWD {
+    let noted = if call.dirfd() == AT_FDCWD {
         access.set_base_pwd(hash, root)
     } else {
-        kernel::file(root.task, call.dirfd as u32)
+        kernel::file(root.task, call.dirfd() as u32)
             .and_then(|file| access.set_base(hash, file.member(config!(offsets.file_path))))
     };
     match noted {
@@ -157,9 +196,17 @@ fn base(
     }
 }
 
+/// Whether the directory of an `openat2` is also the root of its walk. What cannot be read is not.
+#[inline(always)]
+fn is_in_root(how: u64) -> bool {
+    let resolve = how.wrapping_add(OPEN_HOW_RESOLVE) as *const u64;
+    // SAFETY: the helper checks the user address.
+    unsafe { bpf_probe_read_user(resolve) }.is_ok_and(|resolve| resolve & RESOLVE_IN_ROOT != 0)
+}
+
 /// Whether the requested string begins with `/proc/`, `/sys/` or `/dev/`: kernel interfaces of which there is no end,
-/// over which every runtime mounts something, so that no byte of the image is behind them. The links of `/proc` that
-/// lead back into the root (`/proc/self/root`, `cwd`, `exe`, `fd`) reach objects, which opens report as such.
+/// over which every runtime mounts something, so that no byte of the image is behind them. In a jail these are ordinary
+/// names.
 #[inline(always)]
 fn is_pseudo(scratch: &Scratch) -> bool {
     // SAFETY: the sections are longer than a word.
@@ -168,4 +215,32 @@ fn is_pseudo(scratch: &Scratch) -> bool {
         leading_bytes(word, len) == leading_bytes(u64::from_ne_bytes(*prefix), len)
     };
     starts(b"/proc/\0\0", 6) || starts(b"/sys/\0\0\0", 5) || starts(b"/dev/\0\0\0", 5)
+}
+
+/// Whether the requested string, which begins as a kernel interface, goes on through a link of a process that leads back
+/// to files: `/proc/PROCESS/root/`, `/proc/PROCESS/cwd/` or a descriptor of a directory. The links by themselves lead to
+/// what was seen before.
+#[inline(always)]
+fn is_way_back(scratch: &Scratch) -> bool {
+    const FIRST: usize = b"/proc/".len();
+    /// `thread-self` is longer than any number.
+    const LONGEST: usize = b"thread-self".len();
+    let byte = |at: usize| scratch.sections[at];
+    for at in FIRST..=FIRST + LONGEST {
+        if byte(at) == b'/' {
+            let starts = |text: &[u8]| {
+                for (i, expected) in text.iter().enumerate() {
+                    if byte(at + 1 + i) != *expected {
+                        return false;
+                    }
+                }
+                true
+            };
+            let fd = at + 1 + b"fd/".len();
+            return starts(b"root/")
+                || starts(b"cwd/")
+                || starts(b"fd/") && (1..=4).any(|digits| byte(fd + digits) == b'/');
+        }
+    }
+    false
 }

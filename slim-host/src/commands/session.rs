@@ -370,6 +370,7 @@ fn options(cgroups: CgroupMode, newcomers: tracer::Newcomers) -> Options {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let defaults = Options::default();
     Options {
+        runtime_root: None,
         cgroups,
         newcomers,
         ring_bytes: number("SLIM_TEST_RING_BYTES").unwrap_or(defaults.ring_bytes),

@@ -50,6 +50,7 @@ fn last_link(kind: AccessKind) -> LastLink {
         | AccessKind::Stat
         | AccessKind::Access
         | AccessKind::Chdir
+        | AccessKind::Modify
         | AccessKind::Snapshot => LastLink::Follow,
     }
 }

@@ -191,6 +191,7 @@ pub(crate) fn done(kind: AccessKind) -> &'static str {
         AccessKind::Access => "checked for permission",
         AccessKind::Readlink => "read as a link",
         AccessKind::Chdir => "entered as working directory",
+        AccessKind::Modify => "changed",
         AccessKind::Snapshot => "in use when the trace began or ended",
     }
 }

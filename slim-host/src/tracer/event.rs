@@ -72,8 +72,6 @@ impl Event {
         let flags = reader.u32()?;
         let pid = reader.u32()?;
         let _tid = reader.u32()?;
-        let _object_dev = reader.u32()?;
-        let _root_dev = reader.u32()?;
         let comm = reader.take(16)?;
         let lens = [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
         reader.want = lens.iter().fold(EventHeader::SIZE, |sum, &len| sum.saturating_add(len as usize));
@@ -111,6 +109,7 @@ fn access_kind(value: u32) -> Result<AccessKind, DecodeError> {
         kind::ACCESS => AccessKind::Access,
         kind::READLINK => AccessKind::Readlink,
         kind::CHDIR => AccessKind::Chdir,
+        kind::MODIFY => AccessKind::Modify,
         unknown => return Err(DecodeError::Kind(unknown)),
     })
 }
@@ -180,7 +179,7 @@ mod tests {
         for word in [1_u64, 2, 5, 6] {
             bytes.extend(word.to_ne_bytes());
         }
-        for word in [7, kind, result.cast_unsigned(), flags, 8, 9, 10, 11] {
+        for word in [7, kind, result.cast_unsigned(), flags, 8, 9] {
             bytes.extend(word.to_ne_bytes());
         }
         bytes.extend(*b"nginx\0\0\0\0\0\0\0\0\0\0\0");

@@ -1,8 +1,9 @@
 //! Loading and attaching the programs, and reading their maps.
 
 use std::{
-    fs, io,
+    fs,
     os::fd::{AsFd as _, AsRawFd, RawFd},
+    path::{Path, PathBuf},
 };
 
 use aya::{
@@ -65,6 +66,9 @@ pub struct Options {
     pub newcomers: Newcomers,
     /// Size of the event ring in bytes, a power of two of at least one page. Tests make it tiny.
     pub ring_bytes: u32,
+    /// Root directory of the container runtime (`/proc/PID/root/`), where that is another file system than ours: tasks
+    /// rooted there have not entered their container.
+    pub runtime_root: Option<PathBuf>,
     /// Entries of the deduplication map; `None` for the built-in size. Tests make it tiny.
     pub seen_entries: Option<u32>,
 }
@@ -75,6 +79,7 @@ impl Default for Options {
             cgroups: CgroupMode::V2,
             newcomers: Newcomers::Ignore,
             ring_bytes: RING_BYTES,
+            runtime_root: None,
             seen_entries: None,
         }
     }
@@ -133,6 +138,22 @@ impl Tracer {
         self.map::<ContainerId, u32>("WANTED")?
             .insert(container, target, 0)
             .map_err(|source| TracerError::MapAccess { name: "WANTED", source })
+    }
+
+    /// Forgets a container that is gone, announced or adopted: the kernel has room for so many only. Its groups must
+    /// have left the scope and its events must be sorted.
+    ///
+    /// # Errors
+    /// When the kernel refuses to change the maps.
+    pub fn forget(&mut self, container: &ContainerId) -> Result<(), TracerError> {
+        let failed = |name| move |source| TracerError::MapAccess { name, source };
+        removed(self.map::<ContainerId, u32>("WANTED")?.remove(container)).map_err(failed("WANTED"))?;
+        let mut adopted = self.map::<u64, ContainerId>("ADOPTED")?;
+        let entries = adopted.iter().collect::<Result<Vec<_>, _>>().map_err(failed("ADOPTED"))?;
+        for (group, _) in entries.iter().filter(|(_, owner)| owner == container) {
+            removed(adopted.remove(group)).map_err(failed("ADOPTED"))?;
+        }
+        Ok(())
     }
 
     /// Takes an existing control group into the scope.
@@ -247,6 +268,15 @@ impl AsRawFd for Tracer {
     }
 }
 
+/// What was not there is removed as well.
+fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
 fn attach(ebpf: &mut Ebpf, name: &'static str, btf: &AyaBtf) -> Result<(), TracerError> {
     let program: &mut BtfTracePoint = ebpf
         .program_mut(name)
@@ -289,7 +319,8 @@ fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
         seeds,
         wakeup_bytes: u64::from(options.ring_bytes) / 4,
         offsets: offsets::lookup(btf)?,
-        host_dev: kernel_dev(host_root_dev().map_err(|source| TracerError::HostRoot { source })?),
+        host_dev: root_dev(Path::new("/"))?,
+        runtime_dev: options.runtime_root.as_deref().map_or(Ok(0), root_dev)?,
         hierarchy_id,
         cgroup_subsys,
         typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
@@ -297,9 +328,12 @@ fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
     })
 }
 
-fn host_root_dev() -> io::Result<u64> {
+/// Device of the file system with the root directory `root`.
+fn root_dev(root: &Path) -> Result<u32, TracerError> {
     use std::os::unix::fs::MetadataExt as _;
-    Ok(fs::metadata("/")?.dev())
+    // A link of /proc must be followed.
+    let metadata = fs::metadata(root.join("."));
+    Ok(kernel_dev(metadata.map_err(|source| TracerError::HostRoot { source })?.dev()))
 }
 
 /// A device number as `stat` reports it, in the kernel's own encoding (`MKDEV`, include/linux/kdev_t.h).

@@ -23,6 +23,7 @@ fn members(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         task_fs: btf.offset("task_struct", "fs")?,
         task_mm: btf.offset("task_struct", "mm")?,
         task_cgroups: btf.offset("task_struct", "cgroups")?,
+        task_status: status(btf)?,
         css_set_subsys: btf.offset("css_set", "subsys")?,
         css_cgroup: btf.offset("cgroup_subsys_state", "cgroup")?,
         css_parent: btf.offset("cgroup_subsys_state", "parent")?,
@@ -57,6 +58,19 @@ fn members(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         binprm_file: btf.offset("linux_binprm", "file")?,
         binprm_filename: btf.offset("linux_binprm", "filename")?,
     })
+}
+
+/// Where a task says that its call is one of the 32-bit table (`TS_COMPAT`); only x86 has it.
+#[cfg(target_arch = "x86_64")]
+fn status(btf: &Btf<'_>) -> Result<u32, BtfError> {
+    let info = btf.offset("task_struct", "thread_info")?;
+    info.checked_add(btf.offset("thread_info", "status")?).ok_or(BtfError::Malformed("offset overflows"))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[expect(clippy::unnecessary_wraps, reason = "same signature on every architecture")]
+fn status(_: &Btf<'_>) -> Result<u32, BtfError> {
+    Ok(0)
 }
 
 #[cfg(test)]

@@ -1,16 +1,19 @@
 //! Names of the error numbers that the tests speak of.
 
-const NAMES: [(&str, i32); 17] = [
+const NAMES: [(&str, i32); 20] = [
     ("EACCES", libc::EACCES),
     ("EBADF", libc::EBADF),
     ("EFAULT", libc::EFAULT),
+    ("EINTR", libc::EINTR),
     ("EINVAL", libc::EINVAL),
     ("EISDIR", libc::EISDIR),
     ("ELOOP", libc::ELOOP),
     ("ENAMETOOLONG", libc::ENAMETOOLONG),
+    ("ENODATA", libc::ENODATA),
     ("ENOENT", libc::ENOENT),
     ("ENOEXEC", libc::ENOEXEC),
     ("ENOSYS", libc::ENOSYS),
+    ("ENOTEMPTY", libc::ENOTEMPTY),
     ("ENOTDIR", libc::ENOTDIR),
     ("EOPNOTSUPP", libc::EOPNOTSUPP),
     ("EPERM", libc::EPERM),

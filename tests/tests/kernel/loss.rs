@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
+use slim_common::limits::WALK_STEPS;
 use slim_host::tracer::Options;
 use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run};
 
@@ -117,4 +118,46 @@ fn absent_names_are_not_loss() -> Result<()> {
     let expected = (0..200).map(|name| format!("open /absent{name} ENOENT")).collect();
     assert_eq!(session.accesses(0)?, sorted::<String>(expected));
     session.check_complete().context("absent names")
+}
+
+#[test]
+fn failures_below_a_file_are_counted_like_any_evidence() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let tree = Tree::new()?;
+    let group = Hierarchy::unified()?.group()?;
+    let mut session = Session::start(&Options::default())?;
+    session.watch(&group, 0)?;
+    // Absent names are forgotten and not counted; `ENOTDIR` tells that there is a file.
+    let steps = [
+        "open /file/x = ENOTDIR",
+        "open /file/x = ENOTDIR",
+        "open /absent = ENOENT",
+        "open /absent = ENOENT",
+    ];
+    plan(&tree, Entry::Pivot).in_group(&group).run(&steps)?;
+    let expected = [("open /absent ENOENT".to_owned(), 1), ("open /file/x ENOTDIR".to_owned(), 2)];
+    assert_eq!(session.counts(0)?, BTreeMap::from(expected));
+    session.check_complete()
+}
+
+#[test]
+fn what_lies_too_deep_on_another_file_system_is_not_the_images() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let tree = Tree::new()?;
+    let group = Hierarchy::unified()?.group()?;
+    let mut session = Session::start(&Options::default())?;
+    session.watch(&group, 0)?;
+    let dirs = (1..=WALK_STEPS + 1).map(|depth| format!("/mnt{}", "/d".repeat(depth))).collect::<Vec<_>>();
+    let deepest = dirs.last().context("no directories")?;
+    let mut steps = vec!["mount tmpfs /mnt".to_owned()];
+    steps.extend(dirs.iter().map(|dir| format!("mkdir {dir}")));
+    steps.extend([format!("chdir {deepest}"), "open .".to_owned(), "open /file".to_owned()]);
+    plan(&tree, Entry::Pivot).in_group(&group).run(&steps)?;
+    assert_eq!(session.accesses(0)?, [format!("chdir {deepest}"), "open /file".to_owned()]);
+    assert_eq!(session.tracer.counters()?.path_too_long_elsewhere, 1);
+    session.check_complete()
 }

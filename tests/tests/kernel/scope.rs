@@ -143,14 +143,19 @@ fn any_way_into_the_container_will_do(
     tree: &Tree,
 ) -> Result<()> {
     let [one, two, three] = session.targets();
-    for (target, entry, top) in
-        [(one, Entry::Pivot, ""), (two, Entry::Chroot, ""), (three, Entry::Jail, "/jail")]
-    {
+    // The call by which it gets there is seen as well, where it is a chroot.
+    for (target, entry, top, entered) in [
+        (one, Entry::Pivot, "", vec![]),
+        (two, Entry::Chroot, "", vec!["stat /", "stat /."]),
+        (three, Entry::Jail, "/jail", vec!["stat /jail"]),
+    ] {
         let group = hierarchy.group()?;
         session.watch(&group, target)?;
         plan(tree, entry).in_group(&group).run(&["open /file", "chdir /dir", "stat file"])?;
-        let expected =
-            [format!("chdir {top}/dir"), format!("open {top}/file"), format!("stat {top}/dir/file")];
+        let mut expected =
+            vec![format!("chdir {top}/dir"), format!("open {top}/file"), format!("stat {top}/dir/file")];
+        expected.extend(entered.into_iter().map(str::to_owned));
+        expected.sort();
         assert_eq!(session.accesses(target)?, expected, "{entry:?}");
     }
     Ok(())
@@ -163,7 +168,7 @@ fn objects_are_seen_from_a_jail(hierarchy: &Hierarchy, session: &mut Session, tr
     session.watch(&group, target)?;
     std::os::unix::fs::symlink("file", tree.path("jail/link"))?;
     plan(tree, Entry::Jail).in_group(&group).run(&["open /link"])?;
-    assert_eq!(session.accesses(target)?, ["open /jail/file", "open /jail/link"]);
+    assert_eq!(session.accesses(target)?, ["open /jail/file", "open /jail/link", "stat /jail"]);
     Ok(())
 }
 
@@ -254,4 +259,45 @@ fn the_group_of_a_process_is_found(hierarchy: &Hierarchy, _: &mut Session, tree:
     assert_eq!(cgroup::processes(&group.as_group()?)?, [child.pid()]);
     child.resume()?;
     child.finish()
+}
+
+#[test]
+fn the_root_of_the_runtime_is_no_containers() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let tree = Tree::new()?;
+    let group = Hierarchy::unified()?.group()?;
+    let steps = ["pause", "join 0", "open /file", "mount tmpfs /mnt", "chroot /mnt", "open /x = ENOENT"];
+    let mut child = plan(&tree, Entry::Pivot).may_join(&group).start(&steps)?;
+    child.paused()?;
+    let runtime_root = Some(format!("/proc/{}/root", child.pid()).into());
+    let mut session = Session::start(&Options { runtime_root, ..Options::default() })?;
+    session.watch(&group, 0)?;
+    child.resume()?;
+    child.finish()?;
+    assert_eq!(session.accesses(0)?, ["open /x ENOENT", "stat /", "stat /mnt"]);
+    session.check_complete()
+}
+
+#[test]
+fn a_forgotten_container_is_neither_wanted_nor_adopted() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let hierarchy = Hierarchy::unified()?;
+    let newcomers = slim_host::tracer::Newcomers::Adopt;
+    let mut session = Session::start(&Options { newcomers, ..Options::default() })?;
+    let (adopted, announced) = (container_id(2_000)?, container_id(2_001)?);
+    let group = hierarchy.named(std::str::from_utf8(&adopted)?)?;
+    let id = group.as_group()?.id;
+    assert_eq!(session.tracer.adopted(id)?, Some(adopted));
+    session.tracer.forget(&adopted)?;
+    assert_eq!(session.tracer.adopted(id)?, None);
+    session.tracer.announce(&announced, 1)?;
+    session.tracer.forget(&announced)?;
+    // No longer announced, so it is adopted like any other.
+    let group = hierarchy.named(std::str::from_utf8(&announced)?)?;
+    assert_eq!(session.tracer.adopted(group.as_group()?.id)?, Some(announced));
+    Ok(())
 }

@@ -17,6 +17,27 @@ pub(crate) fn call<const N: usize>(number: libc::c_long, arguments: [usize; N]) 
     usize::try_from(result).map_err(|_| io::Error::last_os_error().raw_os_error().unwrap_or_default())
 }
 
+/// Performs a call that waits, and lets a signal end it; must be `EINTR` then, for the handler asks for no restart.
+///
+/// The timer goes on until it was heard: the first signals may come before the call waits.
+pub(crate) fn interrupted(number: libc::c_long, arguments: [usize; 3]) -> Result<usize, i32> {
+    extern "C" fn heard(_: libc::c_int) {}
+    let interval = libc::timeval { tv_sec: 0, tv_usec: 1_000 };
+    let mut timer = libc::itimerval { it_interval: interval, it_value: interval };
+    // SAFETY: the action is all zero (no flags, empty mask) but for a handler that does nothing; the timer is a local.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = heard as *const () as usize;
+        libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut());
+        libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut());
+    }
+    let result = call(number, arguments);
+    timer.it_value = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    // SAFETY: as above.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+    result
+}
+
 /// Calls the kernel through the 32-bit gate from 64-bit code: call `number` with two arguments below 4 GiB. The register
 /// of the first argument of a native call holds no address.
 #[cfg(target_arch = "x86_64")]

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use slim_tests::kernel::errno;
 
-use crate::raw::call;
+use crate::raw::{call, interrupted};
 
 const AT_FDCWD: usize = libc::AT_FDCWD as usize;
 const DIRECTORY: usize = (libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) as usize;
@@ -163,11 +163,9 @@ fn arrange(verb: &str, words: &[CString], slot: usize, buffer: usize) -> Result<
     let argument = |at: usize| words.get(at).map_or(0, |word| word.as_ptr() as usize);
     let path = argument(0);
     Ok(match verb {
-        "chroot" => call(libc::SYS_chroot, [path]),
+        "mkfifo" => call(libc::SYS_mknodat, [AT_FDCWD, path, libc::S_IFIFO as usize | 0o600, 0]),
+        "open-interrupted" => interrupted(libc::SYS_openat, [AT_FDCWD, path, 0]),
         "mkdir" => call(libc::SYS_mkdirat, [AT_FDCWD, path, 0o755]),
-        "unlink" => call(libc::SYS_unlinkat, [AT_FDCWD, path, 0]),
-        "symlink" => call(libc::SYS_symlinkat, [path, AT_FDCWD, argument(1)]),
-        "rename" => call(libc::SYS_renameat2, [AT_FDCWD, path, AT_FDCWD, argument(1), 0]),
         "bind" => call(libc::SYS_mount, [path, argument(1), 0, libc::MS_BIND as usize, 0]),
         "mount" => call(libc::SYS_mount, [path, argument(1), path, 0, 0]),
         "uid" => {
@@ -178,6 +176,42 @@ fn arrange(verb: &str, words: &[CString], slot: usize, buffer: usize) -> Result<
             call(libc::SYS_mmap, [0, 4096, libc::PROT_READ as usize, libc::MAP_PRIVATE as usize, slot, 0])
         }
         "close" => call(libc::SYS_close, [slot]),
+        _ => return change(verb, words, slot, buffer),
+    })
+}
+
+/// Calls that change a path, or ask what is behind it in other ways than `stat`.
+fn change(verb: &str, words: &[CString], slot: usize, buffer: usize) -> Result<Result<usize, i32>> {
+    let argument = |at: usize| words.get(at).map_or(0, |word| word.as_ptr() as usize);
+    let (path, other) = (argument(0), argument(1));
+    let name = c"user.slim".as_ptr() as usize;
+    Ok(match verb {
+        "chroot" => call(libc::SYS_chroot, [path]),
+        "unlink" => call(libc::SYS_unlinkat, [AT_FDCWD, path, 0]),
+        "unlinkat" => call(libc::SYS_unlinkat, [slot, path, 0]),
+        "symlink" => call(libc::SYS_symlinkat, [path, AT_FDCWD, other]),
+        "symlinkat" => call(libc::SYS_symlinkat, [path, slot, other]),
+        "rename" => call(libc::SYS_renameat2, [AT_FDCWD, path, AT_FDCWD, other, 0]),
+        "rename-to-dir" => call(libc::SYS_renameat2, [AT_FDCWD, path, slot, other, 0]),
+        "rename-from-dir" => call(libc::SYS_renameat2, [slot, path, AT_FDCWD, other, 0]),
+        "link" => call(libc::SYS_linkat, [AT_FDCWD, path, AT_FDCWD, other, 0]),
+        "chmodat" => call(libc::SYS_fchmodat, [slot, path, 0o600]),
+        "chmodat2" => call(libc::SYS_fchmodat2, [slot, path, 0o600, 0]),
+        "chownat" => call(libc::SYS_fchownat, [slot, path, 0, 0, 0]),
+        "truncate" => call(libc::SYS_truncate, [path, 0]),
+        "utimensat" => call(libc::SYS_utimensat, [AT_FDCWD, path, 0, 0]),
+        "futimens" => call(libc::SYS_utimensat, [slot, 0, 0, 0]),
+        "statfs" => call(libc::SYS_statfs, [path, buffer]),
+        "getxattr" => call(libc::SYS_getxattr, [path, name, buffer, 64]),
+        "lgetxattr" => call(libc::SYS_lgetxattr, [path, name, buffer, 64]),
+        "listxattr" => call(libc::SYS_listxattr, [path, buffer, 4096]),
+        "llistxattr" => call(libc::SYS_llistxattr, [path, buffer, 4096]),
+        "setxattr" => call(libc::SYS_setxattr, [path, name, buffer, 1, 0]),
+        "lsetxattr" => call(libc::SYS_lsetxattr, [path, name, buffer, 1, 0]),
+        "removexattr" => call(libc::SYS_removexattr, [path, name]),
+        "lremovexattr" => call(libc::SYS_lremovexattr, [path, name]),
+        "inotify" => call(libc::SYS_inotify_init1, [0])
+            .and_then(|fd| call(libc::SYS_inotify_add_watch, [fd, path, libc::IN_OPEN as usize])),
         _ => return legacy(verb, path, buffer, words),
     })
 }
@@ -187,7 +221,18 @@ fn arrange(verb: &str, words: &[CString], slot: usize, buffer: usize) -> Result<
 fn legacy(verb: &str, path: usize, buffer: usize, words: &[CString]) -> Result<Result<usize, i32>> {
     use crate::raw::{call_by_gate, low_copy};
 
+    let other = words.get(1).map_or(0, |word| word.as_ptr() as usize);
     Ok(match verb {
+        "chmod" => call(libc::SYS_chmod, [path, 0o600]),
+        "chown" => call(libc::SYS_chown, [path, 0, 0]),
+        "lchown" => call(libc::SYS_lchown, [path, 0, 0]),
+        "utimes" => call(libc::SYS_utimes, [path, 0]),
+        "rmdir" => call(libc::SYS_rmdir, [path]),
+        "rename-legacy" => call(libc::SYS_rename, [path, other]),
+        "link-legacy" => call(libc::SYS_link, [path, other]),
+        "symlink-legacy" => call(libc::SYS_symlink, [path, other]),
+        "unlink-legacy" => call(libc::SYS_unlink, [path]),
+        "open-x32" => call(libc::SYS_open | 0x4000_0000, [path, 0]),
         "open-legacy" => call(libc::SYS_open, [path, 0]),
         "creat" => call(libc::SYS_creat, [path, 0o600]),
         "stat" => call(libc::SYS_stat, [path, buffer]),
@@ -207,9 +252,19 @@ fn legacy(verb: &str, path: usize, buffer: usize, words: &[CString]) -> Result<R
 
 /// What newer architectures have in their place.
 #[cfg(not(target_arch = "x86_64"))]
-fn legacy(verb: &str, path: usize, buffer: usize, _words: &[CString]) -> Result<Result<usize, i32>> {
+fn legacy(verb: &str, path: usize, buffer: usize, words: &[CString]) -> Result<Result<usize, i32>> {
     const CREAT: usize = (libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC) as usize;
+    let other = words.get(1).map_or(0, |word| word.as_ptr() as usize);
     Ok(match verb {
+        "chmod" => call(libc::SYS_fchmodat, [AT_FDCWD, path, 0o600]),
+        "chown" => call(libc::SYS_fchownat, [AT_FDCWD, path, 0, 0, 0]),
+        "lchown" => call(libc::SYS_fchownat, [AT_FDCWD, path, 0, 0, libc::AT_SYMLINK_NOFOLLOW as usize]),
+        "utimes" => call(libc::SYS_utimensat, [AT_FDCWD, path, 0, 0]),
+        "rmdir" => call(libc::SYS_unlinkat, [AT_FDCWD, path, libc::AT_REMOVEDIR as usize]),
+        "rename-legacy" => call(libc::SYS_renameat2, [AT_FDCWD, path, AT_FDCWD, other, 0]),
+        "link-legacy" => call(libc::SYS_linkat, [AT_FDCWD, path, AT_FDCWD, other, 0]),
+        "symlink-legacy" => call(libc::SYS_symlinkat, [path, AT_FDCWD, other]),
+        "unlink-legacy" => call(libc::SYS_unlinkat, [AT_FDCWD, path, 0]),
         "open-legacy" => call(libc::SYS_openat, [AT_FDCWD, path, 0]),
         "creat" => call(libc::SYS_openat, [AT_FDCWD, path, CREAT, 0o600]),
         "stat" => call(libc::SYS_newfstatat, [AT_FDCWD, path, buffer, 0]),
