@@ -246,15 +246,15 @@ fn output(scratch: &mut Scratch) -> Result<(), Failure> {
     }
     let size = EventHeader::SIZE as u64 + bounded(u64::from(sections));
     let ring = (&raw const EVENTS).cast_mut().cast();
-    // SAFETY: the ring is a map of this object; `size` bytes from the header on are map memory.
-    let result = unsafe {
-        let flags = if bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > config!(wakeup_bytes) {
-            BPF_RB_FORCE_WAKEUP
-        } else {
-            BPF_RB_NO_WAKEUP
-        };
-        bpf_ringbuf_output(ring, (&raw mut scratch.header).cast(), size, flags)
-    };
+    // SAFETY: the ring is a map of this object.
+    let waiting = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) };
+    // There is no end of names that do not exist. The second half of the ring is for evidence.
+    if waiting > config!(wakeup_bytes) * 2 && presence(reload(&scratch.header.result)) == Presence::Absent {
+        return Err(Failure::RingFull);
+    }
+    let flags = if waiting > config!(wakeup_bytes) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    // SAFETY: `size` bytes from the header on are map memory.
+    let result = unsafe { bpf_ringbuf_output(ring, (&raw mut scratch.header).cast(), size, flags) };
     if result == 0 { Ok(()) } else { Err(Failure::RingFull) }
 }
 

@@ -29,6 +29,8 @@ use crate::{
 
 /// Between two looks at the ring. It holds thousands of events, and a burst of new files is some thousand a tick.
 const TICK: Duration = Duration::from_millis(20);
+/// How long a container that has ended is known to the kernel: until its groups are gone and its events are sorted.
+const RETIREMENT: Duration = Duration::from_secs(10);
 /// Ticks between two batches for the capture file and two redraws of the live line: a quarter of a second.
 const TICKS_A_BATCH: u32 = 12;
 /// Ticks between two heartbeats of the capture file (each syncs it to disk): about a second.
@@ -47,6 +49,8 @@ pub(super) struct Session {
     started_unix: i64,
     recorders: BTreeMap<u32, Recorder>,
     newcomers: Newcomers,
+    /// Containers that have ended, and when.
+    retired: Vec<(Instant, ContainerId)>,
     /// Living processes whose open files could not be listed.
     snapshot_failed: u64,
     ticks: Interval,
@@ -70,7 +74,7 @@ impl Session {
             return Err(CommandError::EngineElsewhere { engine: quote(engine.kernel.as_bytes()), kernel });
         }
         let mode = cgroup_mode(engine)?;
-        let options = options(mode.clone(), newcomers);
+        let options = options(mode.clone(), newcomers, engine);
         let tracer = tokio::task::spawn_blocking(move || Tracer::start(&options))
             .await
             .map_err(|_| CommandError::Defect("loaded the kernel programs"))??;
@@ -85,6 +89,7 @@ impl Session {
             started_unix: i64::try_from(unix).unwrap_or(i64::MAX),
             recorders: BTreeMap::new(),
             newcomers: Newcomers::default(),
+            retired: Vec::new(),
             snapshot_failed: 0,
             ticks,
             ticked: 0,
@@ -125,6 +130,7 @@ impl Session {
     /// When the id is not one, or too many containers are announced.
     pub(super) fn announce(&mut self, id: &str, target: u32) -> Result<(), CommandError> {
         let key = container_id(id).ok_or(CommandError::Defect("read a container's id"))?;
+        self.retired.retain(|(_, retired)| *retired != key);
         for event in self.newcomers.claim(key, target) {
             self.aggregate.add(event);
         }
@@ -135,6 +141,7 @@ impl Session {
     pub(super) fn retire(&mut self, id: &str) {
         if let Some(key) = container_id(id) {
             self.newcomers.retire(&key, Instant::now());
+            self.retired.push((Instant::now(), key));
         }
     }
 
@@ -308,6 +315,11 @@ impl Session {
             let id = String::from_utf8_lossy(&forgotten.container);
             log::debug!("nobody asked for {id} in {} control groups", forgotten.cgroups.len());
         }
+        // Their last events are sorted by now, so the kernel need not know them any more.
+        let overdue = |(since, _): &(Instant, ContainerId)| now.duration_since(*since) > RETIREMENT;
+        for (_, container) in self.retired.extract_if(.., |retired| overdue(retired)) {
+            self.tracer.forget(&container)?;
+        }
         Ok(())
     }
 
@@ -366,11 +378,12 @@ fn cgroup_mode(engine: &EngineInfo) -> Result<CgroupMode, TracerError> {
 }
 
 /// The tracer's options. The two variables are for tests, which provoke loss with them.
-fn options(cgroups: CgroupMode, newcomers: tracer::Newcomers) -> Options {
+fn options(cgroups: CgroupMode, newcomers: tracer::Newcomers, engine: &EngineInfo) -> Options {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let defaults = Options::default();
     Options {
-        runtime_root: None,
+        // The engine's own root, where it is another than ours: its processes are there before they enter a container.
+        runtime_root: engine.host_prefixes.iter().find(|prefix| prefix.starts_with("/proc")).cloned(),
         cgroups,
         newcomers,
         ring_bytes: number("SLIM_TEST_RING_BYTES").unwrap_or(defaults.ring_bytes),
