@@ -104,9 +104,12 @@ impl Tracer {
         if OBJECT.is_empty() {
             return Err(TracerError::Stub);
         }
-        let bytes =
-            fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
-        let config = config(&Btf::parse(&bytes)?, options)?;
+        // Gone before aya reads the same description for itself: the two together would be the agent's peak of memory.
+        let config = {
+            let bytes =
+                fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
+            config(&Btf::parse(&bytes)?, options)?
+        };
         let aya_btf = AyaBtf::from_sys_fs().map_err(|source| TracerError::Btf { source })?;
         let mut loader = EbpfLoader::new();
         loader
@@ -320,7 +323,8 @@ fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
         wakeup_bytes: u64::from(options.ring_bytes) / 4,
         offsets: offsets::lookup(btf)?,
         host_dev: root_dev(Path::new("/"))?,
-        runtime_dev: options.runtime_root.as_deref().map_or(Ok(0), root_dev)?,
+        // A root that we may not look into is one that we have no power over: then loading fails too, and says more.
+        runtime_dev: options.runtime_root.as_deref().and_then(|root| root_dev(root).ok()).unwrap_or(0),
         hierarchy_id,
         cgroup_subsys,
         typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
