@@ -74,48 +74,74 @@ async fn build(
 
     let began = Instant::now();
     let files = source::open(engine, &image, mountinfo, &context.output).await?;
-    let (files, image, capture, planned) = off_thread("planned the slim image", move || {
-        let planned = plan(&files, &image, &capture, &rules);
-        Ok((files, image, capture, planned?))
-    })
-    .await?;
+    let planned =
+        off_thread("planned the slim image", move || Planned::new(image, files, capture, &rules)).await?;
     phases.push(phase("plan", began.elapsed()));
-    warnings.extend(notes(&planned));
+    warnings.extend(notes(&planned.keep));
 
     let began = Instant::now();
     let mut slim_id = None;
     let mut written = capture_output(args);
-    let (files, image, capture, planned) = if args.dry_run {
-        (files, image, capture, planned)
+    let planned = if args.dry_run {
+        planned
     } else {
-        let spool = spool_directory(&destination.outputs);
-        let created = destination.created.clone();
-        let patterns = [args.include.clone(), args.exclude.clone()];
-        let (slim, kept) = off_thread("built the slim image", move || {
-            let slim = assemble(&files, &image, &capture, &planned, &patterns, created.as_ref(), &spool)?;
-            Ok((slim, (files, image, capture, planned)))
-        })
-        .await?;
+        let (slim, planned) = produce(planned, args, &destination).await?;
         slim_id = Some(slim.config_digest().to_string());
         written.extend(write(engine, slim, &destination).await?);
         phases.push(phase("write", began.elapsed()));
-        kept
+        planned
     };
 
     let names = names(&destination.outputs);
     let next = next_commands(&names, args);
     let facts = BuildFacts {
-        source: report::ImageName { reference: Some(args.image.clone()), id: Some(image.id.clone()) },
+        source: report::ImageName { reference: Some(args.image.clone()), id: Some(planned.image.id.clone()) },
         slim: report::ImageName { reference: names.first().map(ToString::to_string), id: slim_id },
-        tree: files.tree(),
-        keep: &planned,
-        capture: &capture,
+        tree: planned.files.tree(),
+        keep: &planned.keep,
+        capture: &planned.capture,
         phases,
         warnings,
         outputs: written,
         next,
     };
     context.present("build", &BuildReport::new(facts), report::terminal::build)
+}
+
+/// Everything of which a slim image is a function, in one piece, so that it can move between threads.
+struct Planned {
+    image: SourceImage,
+    files: SourceFiles,
+    capture: Capture,
+    keep: KeepSet,
+}
+
+impl Planned {
+    fn new(
+        image: SourceImage,
+        files: SourceFiles,
+        capture: Capture,
+        rules: &Rules,
+    ) -> Result<Self, CommandError> {
+        let keep = plan(&files, &image, &capture, rules)?;
+        Ok(Self { image, files, capture, keep })
+    }
+}
+
+/// Builds the slim image, which is nowhere yet.
+async fn produce(
+    planned: Planned,
+    args: &BuildArgs,
+    destination: &Destination,
+) -> Result<(SlimImage, Planned), CommandError> {
+    let spool = spool_directory(&destination.outputs);
+    let created = destination.created.clone();
+    let patterns = [args.include.clone(), args.exclude.clone()];
+    off_thread("built the slim image", move || {
+        let slim = assemble(&planned, &patterns, created.as_ref(), &spool)?;
+        Ok((slim, planned))
+    })
+    .await
 }
 
 /// Runs work that would hold the runtime up.
@@ -249,10 +275,7 @@ fn notes(keep: &KeepSet) -> Vec<String> {
 }
 
 fn assemble(
-    files: &SourceFiles,
-    image: &SourceImage,
-    capture: &Capture,
-    keep: &KeepSet,
+    Planned { image, files, capture, keep }: &Planned,
     [include, exclude]: &[Vec<String>; 2],
     created: Option<&Created>,
     spool_directory: &Path,
