@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::fd::{AsFd as _, AsRawFd, RawFd},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
@@ -261,13 +261,6 @@ impl Tracer {
     ) -> Result<HashMap<&mut MapData, K, V>, TracerError> {
         let map = self.ebpf.map_mut(name).ok_or(TracerError::Map { name })?;
         HashMap::try_from(map).map_err(|source| TracerError::MapAccess { name, source })
-    }
-}
-
-impl AsRawFd for Tracer {
-    /// Readable when the kernel woke us because much is waiting.
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
     }
 }
 
