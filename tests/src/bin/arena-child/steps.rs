@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use slim_tests::kernel::errno;
 
-use crate::raw::{call, interrupted};
+use crate::{
+    exotic::{self, Gift},
+    raw::{call, interrupted},
+};
 
 const AT_FDCWD: usize = libc::AT_FDCWD as usize;
 const DIRECTORY: usize = (libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) as usize;
@@ -21,6 +24,8 @@ const DIRECTORY: usize = (libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) 
 pub(crate) struct Runner {
     /// Control groups that may be joined.
     procs: Vec<File>,
+    /// A descriptor that waits in a socket.
+    gift: Option<Gift>,
     /// The directory or file that the steps with `at` start from.
     slot: usize,
     /// Large enough for whatever a call writes.
@@ -28,8 +33,8 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    pub(crate) fn new(procs: Vec<File>) -> Self {
-        Self { procs, slot: usize::MAX, buffer: Box::new([0; 8192]) }
+    pub(crate) fn new(procs: Vec<File>, gift: Option<Gift>) -> Self {
+        Self { procs, gift, slot: usize::MAX, buffer: Box::new([0; 8192]) }
     }
 
     /// Performs one step.
@@ -44,7 +49,10 @@ impl Runner {
         let words = words.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
         let result = match self.control(verb, &words)? {
             Some(result) => result,
-            None => self.attempt(verb, &words).with_context(quoted)?,
+            None => match exotic::attempt(verb, &words, self.slot, self.gift.as_ref())? {
+                Some(result) => result,
+                None => self.attempt(verb, &words).with_context(quoted)?,
+            },
         };
         let got = result.map_or_else(errno::name, |_| "success".to_owned());
         ensure!(got == expected, "step {} gave {got}", quoted());
