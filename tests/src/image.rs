@@ -107,6 +107,17 @@ impl Engine {
             |name: &Value| read_layer(&member(&saved, name.as_str().context("a layer without a name")?)?);
         names.iter().map(read).collect()
     }
+
+    /// The configuration of an image as it is stored, with the fields that inspect leaves out.
+    ///
+    /// # Errors
+    /// There is no such image.
+    pub fn saved_config(&self, tag: &str) -> Result<Value> {
+        let saved = self.docker_bytes(["save", tag])?;
+        let manifest: Value = serde_json::from_slice(&member(&saved, "manifest.json")?)?;
+        let name = manifest[0]["Config"].as_str().with_context(|| format!("no config: {manifest}"))?;
+        Ok(serde_json::from_slice(&member(&saved, name)?)?)
+    }
 }
 
 impl Drop for Image<'_> {
@@ -122,6 +133,11 @@ fn member(archive: &[u8], name: &str) -> Result<Vec<u8>> {
     for entry in tar::Archive::new(Cursor::new(archive)).entries()? {
         let mut entry = entry?;
         if *entry.path_bytes() == *name.as_bytes() {
+            // A layer that the image has twice is saved once, and linked to as ../OTHER/layer.tar.
+            if let Some(link) = entry.link_name_bytes() {
+                let other = String::from_utf8_lossy(link.strip_prefix(b"../").unwrap_or(&link)).into_owned();
+                return member(archive, &other);
+            }
             let mut content = Vec::new();
             entry.read_to_end(&mut content)?;
             return Ok(content);

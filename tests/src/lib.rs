@@ -23,6 +23,7 @@ pub mod kernel;
 mod scratch;
 mod slim;
 mod started;
+mod tree;
 pub mod workload;
 
 pub use crate::client::http;
@@ -33,6 +34,7 @@ pub use crate::image::{Entries, Entry, Image};
 pub use crate::scratch::Scratch;
 pub use crate::slim::{Run, Slim};
 pub use crate::started::Started;
+pub use crate::tree::{Node, Tree, config};
 
 /// What keeps a test from running on this machine, as a sentence for the developer.
 #[derive(Debug)]

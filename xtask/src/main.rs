@@ -16,6 +16,7 @@ mod place;
 mod process;
 mod setup;
 mod test;
+mod zoo;
 
 use clap::{Parser, Subcommand};
 
@@ -49,6 +50,8 @@ enum Verb {
     Demo,
     /// Measure what tracing costs the traced program.
     Bench(bench::Options),
+    /// Slim real images and check each by more than what was traced (see docs/zoo.md).
+    Zoo(zoo::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -59,5 +62,6 @@ fn main() -> anyhow::Result<()> {
         Verb::Test { filter } => test::run(&filter),
         Verb::Demo => demo::run(),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Zoo(options) => zoo::run(&options),
     }
 }
