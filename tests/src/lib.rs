@@ -16,6 +16,7 @@
 
 mod client;
 mod container;
+pub mod crafted;
 mod deadline;
 mod engine;
 mod image;
