@@ -100,23 +100,23 @@ impl Engine {
     /// # Errors
     /// There is no such image, or a layer names a path twice.
     pub fn layers(&self, tag: &str) -> Result<Vec<Entries>> {
+        self.saved(tag).map(|(_, layers)| layers)
+    }
+
+    /// An image as it is stored: its configuration, with the fields that inspect leaves out, and the entries
+    /// of each layer, lowest first.
+    ///
+    /// # Errors
+    /// There is no such image, or a layer names a path twice.
+    pub fn saved(&self, tag: &str) -> Result<(Value, Vec<Entries>)> {
         let saved = self.docker_bytes(["save", tag])?;
         let manifest: Value = serde_json::from_slice(&member(&saved, "manifest.json")?)?;
+        let config = manifest[0]["Config"].as_str().with_context(|| format!("no config: {manifest}"))?;
         let names = manifest[0]["Layers"].as_array().with_context(|| format!("no layers: {manifest}"))?;
         let read =
             |name: &Value| read_layer(&member(&saved, name.as_str().context("a layer without a name")?)?);
-        names.iter().map(read).collect()
-    }
-
-    /// The configuration of an image as it is stored, with the fields that inspect leaves out.
-    ///
-    /// # Errors
-    /// There is no such image.
-    pub fn saved_config(&self, tag: &str) -> Result<Value> {
-        let saved = self.docker_bytes(["save", tag])?;
-        let manifest: Value = serde_json::from_slice(&member(&saved, "manifest.json")?)?;
-        let name = manifest[0]["Config"].as_str().with_context(|| format!("no config: {manifest}"))?;
-        Ok(serde_json::from_slice(&member(&saved, name)?)?)
+        let layers = names.iter().map(read).collect::<Result<_>>()?;
+        Ok((serde_json::from_slice(&member(&saved, config)?)?, layers))
     }
 }
 

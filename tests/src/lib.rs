@@ -35,7 +35,7 @@ pub use crate::image::{Entries, Entry, Image};
 pub use crate::scratch::Scratch;
 pub use crate::slim::{Run, Slim};
 pub use crate::started::Started;
-pub use crate::tree::{Node, Tree, config};
+pub use crate::tree::{Node, Tree, comparable};
 
 /// What keeps a test from running on this machine, as a sentence for the developer.
 #[derive(Debug)]

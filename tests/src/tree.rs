@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Result;
 use serde_json::Value;
 
-use crate::Engine;
 use crate::image::{Entries, Entry};
 
 /// Type flags of a tar header.
@@ -183,14 +181,10 @@ fn differences(old: &Entry, new: &Entry) -> [(&'static str, bool); 8] {
     ]
 }
 
-/// The configuration of an image without what a slim image has of its own (its layers, their history,
-/// the labels under `ebpf.slim.`) and without the notes of the engine's builder on the container of its last
-/// step, which no specification knows.
-///
-/// # Errors
-/// The engine has no such image.
-pub fn config(engine: &Engine, tag: &str) -> Result<Value> {
-    let mut config = engine.saved_config(tag)?;
+/// A stored configuration without what a slim image has of its own (its layers, their history, the labels
+/// under `ebpf.slim.`) and without the notes of the engine's builder on the container of its last step, which
+/// no specification knows.
+pub fn comparable(mut config: Value) -> Value {
     if let Some(fields) = config.as_object_mut() {
         for other in ["rootfs", "history", "created", "container", "container_config", "parent"] {
             fields.remove(other);
@@ -199,5 +193,5 @@ pub fn config(engine: &Engine, tag: &str) -> Result<Value> {
     if let Some(Value::Object(labels)) = config.pointer_mut("/config/Labels") {
         labels.retain(|name, _| !name.starts_with("ebpf.slim."));
     }
-    Ok(config)
+    config
 }

@@ -118,7 +118,7 @@ impl Zoo<'_> {
 
     /// One slim image: its steps, and what it kept.
     fn judge(&mut self, recipe: &Recipe, level: &str, slim: &Slim) -> Result<Row> {
-        let mut passed = [0; 2];
+        let (mut passed, mut capture) = ([0; 2], None);
         for (part, passed) in [Part::Train, Part::Deep].into_iter().zip(&mut passed) {
             let failures = self.ground.run(recipe, part, &slim.tag)?;
             *passed = recipe.steps(part).len().saturating_sub(failures.len());
@@ -126,14 +126,14 @@ impl Zoo<'_> {
                 continue;
             }
             self.tell(recipe, level, part, &failures)?;
-            let missing = self.subject.missing(&self.ground, recipe, slim)?;
-            for path in &missing {
-                self.say(&format!("{} {level} {}: missing {path}", recipe.name, part.name()))?;
-            }
+            capture = Some(self.subject.retrace(&self.ground, recipe, part, slim)?);
         }
-        let defects = self.subject.defects(&self.ground, recipe, slim)?;
-        for defect in &defects {
-            self.say(&format!("{} {level} metadata: {defect}", recipe.name))?;
+        let verdict = self.subject.judge(&self.ground, recipe, slim, capture.as_deref())?;
+        for path in &verdict.missing {
+            self.say(&format!("{} {level}: missing {path}", recipe.name))?;
+        }
+        for defect in &verdict.defects {
+            self.say(&format!("{} {level}: defect {defect}", recipe.name))?;
         }
         Ok(Row {
             image: recipe.name.clone(),
@@ -145,7 +145,7 @@ impl Zoo<'_> {
             took: slim.took,
             train: (passed[0], recipe.train.len()),
             deep: (passed[1], recipe.deep.len()),
-            defects: defects.len(),
+            defects: verdict.defects.len(),
         })
     }
 

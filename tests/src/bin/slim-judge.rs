@@ -1,62 +1,60 @@
-//! `slim-judge`: judges a slim image by its source, one finding a line on standard output.
+//! `slim-judge SOURCE SLIM [CAPTURE]`: judges a slim image by its source, one finding a line.
 //!
-//! - `slim-judge defects SOURCE SLIM`: where what was kept differs from the source.
-//! - `slim-judge missing SOURCE SLIM CAPTURE`: what a run of the slim image looked for in vain and the
-//!   source has.
+//! A line that begins with `defect ` tells where what was kept differs from the source. With a capture of
+//! containers of the slim image, a line that begins with `missing ` names what they looked for in vain and
+//! the source has.
 #![expect(clippy::print_stdout, reason = "its findings are for whoever runs it")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
 use slim_host::capture::{self, Outcome};
-use slim_tests::{Engine, Missing, Tree, config};
+use slim_tests::{Engine, Missing, Tree, comparable};
 
 /// `ENOENT` of Linux.
 const NOT_FOUND: Outcome = Outcome::Failed(2);
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let engine = Engine::connect().map_err(|Missing(why)| anyhow!(why))?;
-    let findings = match words.as_slice() {
-        ["defects", source, slim] => defects(&engine, source, slim)?,
-        ["missing", source, slim, capture] => missing(&engine, source, slim, Path::new(capture))?,
-        _ => bail!("usage: slim-judge defects SOURCE SLIM | slim-judge missing SOURCE SLIM CAPTURE"),
+    let (source, slim, capture) = match arguments.as_slice() {
+        [source, slim] => (source, slim, None),
+        [source, slim, capture] => (source, slim, Some(Path::new(capture))),
+        _ => bail!("usage: slim-judge SOURCE SLIM [CAPTURE]"),
     };
-    for finding in findings {
-        println!("{finding}");
+    let engine = Engine::connect().map_err(|Missing(why)| anyhow!(why))?;
+    let ((old_config, old), (new_config, new)) = (image(&engine, source)?, image(&engine, slim)?);
+    for defect in new.defects(&old).into_iter().chain(changed(&old_config, &new_config)?) {
+        println!("defect {defect}");
+    }
+    if let Some(capture) = capture {
+        for path in missing(&old, &new, capture)? {
+            println!("missing /{}", path.escape_ascii());
+        }
     }
     Ok(())
 }
 
-fn tree(engine: &Engine, tag: &str) -> Result<Tree> {
-    Ok(Tree::flatten(engine.layers(tag).with_context(|| format!("read {tag}"))?))
+fn image(engine: &Engine, tag: &str) -> Result<(Value, Tree)> {
+    let (config, layers) = engine.saved(tag).with_context(|| format!("read {tag}"))?;
+    Ok((comparable(config), Tree::flatten(layers)))
 }
 
-fn defects(engine: &Engine, source: &str, slim: &str) -> Result<Vec<String>> {
-    let mut defects = tree(engine, slim)?.defects(&tree(engine, source)?);
-    let (old, new) = (config(engine, source)?, config(engine, slim)?);
+/// The fields of the configuration that are not as they were.
+fn changed(old: &Value, new: &Value) -> Result<Vec<String>> {
     let (old, new) = (old.as_object().context("no config")?, new.as_object().context("no config")?);
     let fields: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    for field in fields {
-        if old.get(field) != new.get(field) {
-            defects.push(format!("config: {field}: {:?} became {:?}", old.get(field), new.get(field)));
-        }
-    }
-    Ok(defects)
+    let differ = fields.into_iter().filter(|&field| old.get(field) != new.get(field));
+    Ok(differ
+        .map(|field| format!("config: {field}: {:?} became {:?}", old.get(field), new.get(field)))
+        .collect())
 }
 
-fn missing(engine: &Engine, source: &str, slim: &str, capture: &Path) -> Result<Vec<String>> {
-    let (source, slim) = (tree(engine, source)?, tree(engine, slim)?);
+/// The paths of the source that the slim image lacks and its containers asked for.
+fn missing(source: &Tree, slim: &Tree, capture: &Path) -> Result<BTreeSet<Vec<u8>>> {
     let capture = capture::read(capture)?;
-    let mut missing = BTreeSet::new();
-    for key in capture.accesses.keys().filter(|key| key.outcome == NOT_FOUND) {
-        if let Some(path) = source.resolve(key.path.as_bytes())
-            && !slim.0.contains_key(&path)
-        {
-            missing.insert(path);
-        }
-    }
-    Ok(missing.iter().map(|path| format!("/{}", path.escape_ascii())).collect())
+    let in_vain = capture.accesses.keys().filter(|key| key.outcome == NOT_FOUND);
+    let in_source = in_vain.filter_map(|key| source.resolve(key.path.as_bytes()));
+    Ok(in_source.filter(|path| !slim.0.contains_key(path)).collect())
 }

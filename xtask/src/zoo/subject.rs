@@ -30,6 +30,14 @@ pub(super) struct Slim {
     pub(super) took: Duration,
 }
 
+/// What the judge found.
+pub(super) struct Verdict {
+    /// Where what the slim image kept differs from the source.
+    pub(super) defects: Vec<String>,
+    /// Files of the source that the slim image lacks and its containers asked for.
+    pub(super) missing: Vec<String>,
+}
+
 impl Subject {
     /// Traces the training and writes the capture.
     pub(super) fn trace(&self, ground: &Ground<'_>, recipe: &Recipe, capture: &Path) -> Result<Duration> {
@@ -76,27 +84,38 @@ impl Subject {
         })
     }
 
-    /// Repeats the deep steps under the tracer: the files of the source that the slim image lacked.
-    pub(super) fn missing(&self, ground: &Ground<'_>, recipe: &Recipe, slim: &Slim) -> Result<Vec<String>> {
-        let script = argument(&ground.script(recipe, Part::Deep, &slim.tag, Start::Own)?);
-        let capture = ground.scratch.join("missing.slim");
+    /// Repeats a part under the tracer, for [`Subject::judge`] to tell what the slim image lacked.
+    pub(super) fn retrace(
+        &self,
+        ground: &Ground<'_>,
+        recipe: &Recipe,
+        part: Part,
+        slim: &Slim,
+    ) -> Result<PathBuf> {
+        let script = argument(&ground.script(recipe, part, &slim.tag, Start::Own)?);
+        let capture = ground.scratch.join("retrace.slim");
         remove(&capture)?;
         let mut trace = self.slim(ground);
         trace.args(["trace", "--image", &slim.tag, "--output", &argument(&capture), "--", "bash", &script]);
         // The steps fail again, and a container may end before its time: what was seen is enough.
         let _failing = timed(&mut trace);
-        self.judge(ground, &["missing", &recipe.source(), &slim.tag, &argument(&capture)])
+        Ok(capture)
     }
 
-    /// Where what the slim image kept differs from the source.
-    pub(super) fn defects(&self, ground: &Ground<'_>, recipe: &Recipe, slim: &Slim) -> Result<Vec<String>> {
-        self.judge(ground, &["defects", &recipe.source(), &slim.tag])
-    }
-
-    fn judge(&self, ground: &Ground<'_>, words: &[&str]) -> Result<Vec<String>> {
+    /// Compares what the slim image kept with the source, and what its containers lacked in a capture.
+    pub(super) fn judge(
+        &self,
+        ground: &Ground<'_>,
+        recipe: &Recipe,
+        slim: &Slim,
+        capture: Option<&Path>,
+    ) -> Result<Verdict> {
         let mut judge = Command::new(self.binaries.join("slim-judge"));
-        let said = process::output(judge.args(words).env("DOCKER_HOST", ground.engine.as_str()))?;
-        Ok(said.lines().map(str::to_owned).collect())
+        judge.arg(recipe.source()).arg(&slim.tag).args(capture).env("DOCKER_HOST", ground.engine.as_str());
+        let said = process::output(&mut judge)?;
+        let of =
+            |kind: &str| said.lines().filter_map(|line| line.strip_prefix(kind)).map(str::to_owned).collect();
+        Ok(Verdict { defects: of("defect "), missing: of("missing ") })
     }
 
     fn slim(&self, ground: &Ground<'_>) -> Command {
