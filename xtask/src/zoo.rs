@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use self::recipe::{Part, Recipe};
 use self::steps::{Failure, Ground};
 use self::subject::{Slim, Subject};
-use self::table::{Row, Table};
+use self::table::{Row, Score, Table};
 use crate::{build, images, place, setup};
 
 /// `cargo xtask zoo`
@@ -81,11 +81,13 @@ impl Zoo<'_> {
     /// One image at every level.
     fn visit(&mut self, recipe: &Recipe, options: &Options, table: &mut Table) -> Result<()> {
         println!("zoo: {}", recipe.name);
-        for part in [Part::Train, Part::Deep] {
+        for part in Part::ALL {
             let failures = self.ground.run(recipe, part, &recipe.source())?;
             if !failures.is_empty() {
                 self.tell(recipe, "SOURCE (bad check)", part, &failures)?;
-                table.bad_checks.push(recipe.name.clone());
+                if !table.bad_checks.contains(&recipe.name) {
+                    table.bad_checks.push(recipe.name.clone());
+                }
             }
         }
         if options.sources || table.bad_checks.contains(&recipe.name) {
@@ -118,14 +120,18 @@ impl Zoo<'_> {
 
     /// One slim image: its steps, and what it kept.
     fn judge(&mut self, recipe: &Recipe, level: &str, slim: &Slim) -> Result<Row> {
-        let (mut passed, mut capture) = ([0; 2], None);
-        for (part, passed) in [Part::Train, Part::Deep].into_iter().zip(&mut passed) {
+        let (mut scores, mut capture) = ([Score::default(); 3], None);
+        for (part, score) in Part::ALL.into_iter().zip(&mut scores) {
             let failures = self.ground.run(recipe, part, &slim.tag)?;
-            *passed = recipe.steps(part).len().saturating_sub(failures.len());
+            *score = Score { steps: recipe.steps(part).len(), failed: failures.len() };
             if failures.is_empty() {
                 continue;
             }
             self.tell(recipe, level, part, &failures)?;
+            let judged = matches!(part, Part::Train | Part::Deep);
+            if !judged {
+                continue;
+            }
             capture = Some(self.subject.retrace(&self.ground, recipe, part, slim)?);
         }
         let verdict = self.subject.judge(&self.ground, recipe, slim, capture.as_deref())?;
@@ -143,8 +149,7 @@ impl Zoo<'_> {
             files: slim.files,
             traced: None,
             took: slim.took,
-            train: (passed[0], recipe.train.len()),
-            deep: (passed[1], recipe.deep.len()),
+            scores,
             defects: verdict.defects.len(),
         })
     }

@@ -29,9 +29,13 @@ pub(super) struct Recipe {
     #[serde(default)]
     pub(super) ports: Vec<u16>,
     /// The traced steps, in the words of tests/zoo/steps.sh.
-    pub(super) train: Vec<String>,
+    train: Vec<String>,
     /// The steps that are never traced before they judge the slim image.
-    pub(super) deep: Vec<String>,
+    deep: Vec<String>,
+    /// Steps that start programs of the image which the training does not start and its application does not
+    /// need: what somebody who looks into the container would type. Reported, not judged.
+    #[serde(default)]
+    tools: Vec<String>,
 }
 
 /// How the containers of an image live.
@@ -49,13 +53,17 @@ pub(super) enum Course {
 pub(super) enum Part {
     Train,
     Deep,
+    Tools,
 }
 
 impl Part {
+    pub(super) const ALL: [Part; 3] = [Part::Train, Part::Deep, Part::Tools];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Part::Train => "train",
             Part::Deep => "deep",
+            Part::Tools => "tools",
         }
     }
 }
@@ -65,6 +73,7 @@ impl Recipe {
         match part {
             Part::Train => &self.train,
             Part::Deep => &self.deep,
+            Part::Tools => &self.tools,
         }
     }
 

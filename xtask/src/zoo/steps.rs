@@ -56,27 +56,30 @@ impl Drop for Service<'_> {
 impl Ground<'_> {
     /// Runs the steps of a part on `image` and returns those that failed.
     pub(super) fn run(&self, recipe: &Recipe, part: Part, image: &str) -> Result<Vec<Failure>> {
+        let steps = recipe.steps(part);
+        if steps.is_empty() {
+            return Ok(Vec::new());
+        }
         let service = match recipe.course {
             Course::Batch => None,
             Course::Service => match self.start(recipe, image) {
                 Ok(service) => Some(service),
-                Err(error) => {
-                    return Ok(vec![Failure { step: "docker run".to_owned(), said: format!("{error:#}") }]);
-                }
+                Err(error) => return Ok(all_failed(steps, &format!("{error:#}"))),
             },
         };
         let name = service.as_ref().map_or("", |service| &service.name);
         let mut failures = Vec::new();
-        for step in recipe.steps(part) {
-            if let Some(mut said) = self.step(recipe, step, image, name)? {
-                if let Some(service) = &service {
-                    said.push_str(&self.last_words(&service.name));
-                }
-                failures.push(Failure { step: step.clone(), said });
-                // Nothing can be asked any more of a service that has ended.
-                if service.as_ref().is_some_and(|service| !self.runs(&service.name)) {
-                    break;
-                }
+        for (number, step) in steps.iter().enumerate() {
+            let Some(mut said) = self.step(recipe, step, image, name)? else { continue };
+            // Nothing can be asked any more of a service that has ended.
+            let ended = service.is_some() && !self.runs(name);
+            if ended {
+                said.push_str(&self.last_words(name));
+            }
+            failures.push(Failure { step: step.clone(), said });
+            if ended {
+                failures.extend(all_failed(&steps[number + 1..], "the container has ended"));
+                break;
             }
         }
         Ok(failures)
@@ -162,6 +165,10 @@ impl Ground<'_> {
         let text = [logs.stdout, logs.stderr].concat();
         format!("\n--- its log\n{}", process::tail(&printable(&text)))
     }
+}
+
+fn all_failed(steps: &[String], said: &str) -> Vec<Failure> {
+    steps.iter().map(|step| Failure { step: step.clone(), said: said.to_owned() }).collect()
 }
 
 /// Text of an image for the terminal: line breaks stay, other control characters do not.

@@ -3,6 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 use std::time::Duration;
 
+use super::recipe::Part;
+
 /// One slim image and how it did.
 pub(super) struct Row {
     pub(super) image: String,
@@ -14,11 +16,16 @@ pub(super) struct Row {
     pub(super) traced: Option<Duration>,
     /// The time from the capture to the image.
     pub(super) took: Duration,
-    /// Steps that passed, of how many.
-    pub(super) train: (usize, usize),
-    /// Steps that passed, of how many.
-    pub(super) deep: (usize, usize),
+    /// In the order of [`Part::ALL`].
+    pub(super) scores: [Score; 3],
     pub(super) defects: usize,
+}
+
+/// How a part of the steps went.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Score {
+    pub(super) steps: usize,
+    pub(super) failed: usize,
 }
 
 /// Everything that one run found out.
@@ -34,7 +41,7 @@ pub(super) struct Table {
 impl Table {
     /// Every check was sound, and every slim image passed all of it.
     pub(super) fn is_perfect(&self) -> bool {
-        let passed = |row: &Row| row.train.0 == row.train.1 && row.deep.0 == row.deep.1 && row.defects == 0;
+        let passed = |row: &Row| row.passes(Part::Train) && row.passes(Part::Deep) && row.defects == 0;
         self.bad_checks.is_empty() && self.stranded.is_empty() && self.rows.iter().all(passed)
     }
 
@@ -51,8 +58,7 @@ impl Table {
 
     fn summary(&self, level: &str, f: &mut Formatter<'_>) -> Result {
         let rows: Vec<&Row> = self.rows.iter().filter(|row| row.level == level).collect();
-        let whole =
-            |part: fn(&Row) -> (usize, usize)| rows.iter().filter(|row| part(row).0 == part(row).1).count();
+        let whole = |part: Part| rows.iter().filter(|row| row.passes(part)).count();
         let defects: usize = rows.iter().map(|row| row.defects).sum();
         let mut sizes: Vec<u64> = rows.iter().map(|row| row.bytes).collect();
         sizes.sort_unstable();
@@ -60,10 +66,25 @@ impl Table {
             f,
             "{level}: {} images, train passes on {}, deep on {}, {defects} metadata defects, median {:.1} MB",
             rows.len(),
-            whole(|row| row.train),
-            whole(|row| row.deep),
+            whole(Part::Train),
+            whole(Part::Deep),
             megabytes(sizes.get(sizes.len() / 2).copied().unwrap_or(0)),
         )
+    }
+}
+
+impl Row {
+    fn passes(&self, part: Part) -> bool {
+        self.scores[part as usize].failed == 0
+    }
+}
+
+impl Display for Score {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self.steps {
+            0 => write!(f, "-"),
+            steps => write!(f, "{}/{steps}", steps.saturating_sub(self.failed)),
+        }
     }
 }
 
@@ -73,7 +94,7 @@ impl Display for Table {
             f,
             "| image | level | source MB | slim MB | files | trace s | build s | train | deep | defects |"
         )?;
-        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }
@@ -92,18 +113,14 @@ impl Display for Table {
 
 impl Display for Row {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Row { image, level, files, defects, train, deep, .. } = self;
+        let Row { image, level, files, defects, scores: [train, deep, tools], .. } = self;
         let traced = self.traced.map_or("-".to_owned(), |took| format!("{:.1}", took.as_secs_f64()));
         write!(
             f,
-            "| {image} | {level} | {:.1} | {:.1} | {files} | {traced} | {:.1} | {}/{} | {}/{} | {defects} |",
+            "| {image} | {level} | {:.1} | {:.1} | {files} | {traced} | {:.1} | {train} | {deep} | {tools} | {defects} |",
             megabytes(self.source_bytes),
             megabytes(self.bytes),
             self.took.as_secs_f64(),
-            train.0,
-            train.1,
-            deep.0,
-            deep.1,
         )
     }
 }
