@@ -189,10 +189,18 @@ impl fmt::Debug for RequestedPath {
 #[must_use]
 pub fn quote(bytes: &[u8]) -> String {
     let mut text = String::new();
+    let shown = bytes.get(..LONGEST_QUOTED).unwrap_or(bytes);
     // Writing to a String cannot fail.
-    let _ = write_quoted(&mut text, bytes);
+    let _ = write_quoted(&mut text, shown);
+    if shown.len() < bytes.len() {
+        let _ = fmt::Write::write_fmt(&mut text, format_args!("... ({} bytes)", bytes.len()));
+    }
     text
 }
+
+/// Bytes of a name that a message shows. `PATH_MAX` is 4,096, so only a name that no file can have is cut: an
+/// archive may hold one of megabytes.
+const LONGEST_QUOTED: usize = 4_096;
 
 fn check_absolute(bytes: &[u8]) -> Result<(), PathError> {
     if bytes.contains(&0) {
@@ -265,6 +273,13 @@ mod tests {
         assert!(path.starts_with(&ImagePath::new("/a").unwrap()));
         assert!(path.starts_with(&ImagePath::root()));
         assert!(!ImagePath::new("/ab").unwrap().starts_with(&ImagePath::new("/a").unwrap()));
+    }
+
+    #[test]
+    fn endless_names_are_cut() {
+        let name = vec![b'a'; LONGEST_QUOTED + 1];
+        assert_eq!(quote(&name[1..]), "a".repeat(LONGEST_QUOTED));
+        assert_eq!(quote(&name), format!("{}... (4097 bytes)", "a".repeat(LONGEST_QUOTED)));
     }
 
     #[test]

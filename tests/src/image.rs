@@ -100,12 +100,23 @@ impl Engine {
     /// # Errors
     /// There is no such image, or a layer names a path twice.
     pub fn layers(&self, tag: &str) -> Result<Vec<Entries>> {
+        self.saved(tag).map(|(_, layers)| layers)
+    }
+
+    /// An image as it is stored: its configuration, with the fields that inspect leaves out, and the entries
+    /// of each layer, lowest first.
+    ///
+    /// # Errors
+    /// There is no such image, or a layer names a path twice.
+    pub fn saved(&self, tag: &str) -> Result<(Value, Vec<Entries>)> {
         let saved = self.docker_bytes(["save", tag])?;
         let manifest: Value = serde_json::from_slice(&member(&saved, "manifest.json")?)?;
+        let config = manifest[0]["Config"].as_str().with_context(|| format!("no config: {manifest}"))?;
         let names = manifest[0]["Layers"].as_array().with_context(|| format!("no layers: {manifest}"))?;
         let read =
             |name: &Value| read_layer(&member(&saved, name.as_str().context("a layer without a name")?)?);
-        names.iter().map(read).collect()
+        let layers = names.iter().map(read).collect::<Result<_>>()?;
+        Ok((serde_json::from_slice(&member(&saved, config)?)?, layers))
     }
 }
 
@@ -122,6 +133,11 @@ fn member(archive: &[u8], name: &str) -> Result<Vec<u8>> {
     for entry in tar::Archive::new(Cursor::new(archive)).entries()? {
         let mut entry = entry?;
         if *entry.path_bytes() == *name.as_bytes() {
+            // A layer that the image has twice is saved once, and linked to as ../OTHER/layer.tar.
+            if let Some(link) = entry.link_name_bytes() {
+                let other = String::from_utf8_lossy(link.strip_prefix(b"../").unwrap_or(&link)).into_owned();
+                return member(archive, &other);
+            }
             let mut content = Vec::new();
             entry.read_to_end(&mut content)?;
             return Ok(content);

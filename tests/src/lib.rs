@@ -16,6 +16,7 @@
 
 mod client;
 mod container;
+pub mod crafted;
 mod deadline;
 mod engine;
 mod image;
@@ -23,6 +24,7 @@ pub mod kernel;
 mod scratch;
 mod slim;
 mod started;
+mod tree;
 pub mod workload;
 
 pub use crate::client::http;
@@ -33,6 +35,7 @@ pub use crate::image::{Entries, Entry, Image};
 pub use crate::scratch::Scratch;
 pub use crate::slim::{Run, Slim};
 pub use crate::started::Started;
+pub use crate::tree::{Node, Tree, comparable};
 
 /// What keeps a test from running on this machine, as a sentence for the developer.
 #[derive(Debug)]

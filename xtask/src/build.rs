@@ -1,4 +1,4 @@
-//! Builds the `slim` binary as users get it: optimised, with the real BPF object inside.
+//! Builds the `slim` binary, with the real BPF object inside: as users get it, or quickly.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,11 +10,22 @@ use crate::{place, process};
 /// Builds `slim` in release mode and returns the path of the binary.
 pub(crate) fn slim() -> Result<PathBuf> {
     process::run(cargo().args(["build", "--quiet", "--release", "--package", "slim-host", "--bin", "slim"]))?;
+    Ok(target()?.join("release/slim"))
+}
+
+/// Builds `slim` and the judge of its images without optimisation, and returns the directory of both.
+pub(crate) fn development() -> Result<PathBuf> {
+    let binaries = ["--bin", "slim", "--bin", "slim-judge"];
+    process::run(cargo().args(["build", "--quiet", "-p", "slim-host", "-p", "slim-tests"]).args(binaries))?;
+    Ok(target()?.join("debug"))
+}
+
+fn target() -> Result<PathBuf> {
     let metadata = process::output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata).context("read cargo's metadata")?;
     let target =
         metadata["target_directory"].as_str().context("cargo's metadata name no target directory")?;
-    Ok(PathBuf::from(target).join("release/slim"))
+    Ok(PathBuf::from(target))
 }
 
 /// Cargo at the root of the work tree.

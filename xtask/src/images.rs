@@ -2,7 +2,8 @@
 //!
 //! A folder of tests/images is one image, `slim-test/<folder>:latest`. Each image carries a label
 //! with the digest of its recipe, so that a run builds only what is missing or has changed; the
-//! packages themselves are whatever the machine's package sources hold at that time.
+//! packages themselves are whatever the machine's package sources hold at that time. The folders of
+//! tests/zoo are built in the same way, as `slim-zoo/<folder>:latest`.
 
 mod recipe;
 
@@ -12,7 +13,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use self::recipe::{Recipe, Source};
+use self::recipe::{Collection, Recipe, Source};
 use crate::engine::Endpoint;
 use crate::{debian, place, process, setup};
 
@@ -29,8 +30,18 @@ pub(crate) fn build(engine: &Endpoint, names: &[String]) -> Result<()> {
     let lock = File::create(place::cache()?.join("images.lock"))?;
     lock.lock().context("wait for another build of the images")?;
 
-    let recipes = recipe::load(&place::workspace().join("tests/images"), names)?;
-    for recipe in &recipes {
+    make_missing(engine, &recipe::load(Collection::Tests, names)?)
+}
+
+/// Builds the images of the zoo of these names where they are missing, and the images that they stand on.
+pub(crate) fn build_zoo(engine: &Endpoint, names: &[String]) -> Result<()> {
+    let lock = File::create(place::cache()?.join("images.lock"))?;
+    lock.lock().context("wait for another build of the images")?;
+    make_missing(engine, &recipe::load(Collection::Zoo, names)?)
+}
+
+fn make_missing(engine: &Endpoint, recipes: &[Recipe]) -> Result<()> {
+    for recipe in recipes {
         let old = present(engine, recipe)?;
         if old.as_ref().is_some_and(|(_, digest)| *digest == recipe.digest) {
             continue;
@@ -84,7 +95,7 @@ fn make(engine: &Endpoint, recipe: &Recipe) -> Result<()> {
 
 /// A fresh copy of the recipe's folder, so that building never writes into the work tree.
 fn context(recipe: &Recipe) -> Result<PathBuf> {
-    let context = place::cache()?.join("context").join(&recipe.name);
+    let context = place::cache()?.join("context").join(recipe.image.replace('/', "-"));
     if context.exists() {
         fs::remove_dir_all(&context).context("remove an old build context")?;
     }

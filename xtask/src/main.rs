@@ -17,6 +17,7 @@ mod process;
 mod setup;
 mod test;
 mod vm;
+mod zoo;
 
 use clap::{Parser, Subcommand};
 
@@ -52,6 +53,8 @@ enum Verb {
     Vm(vm::Options),
     /// Measure what tracing costs the traced program.
     Bench(bench::Options),
+    /// Slim real images and check each by more than what was traced (see docs/zoo.md).
+    Zoo(zoo::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -63,5 +66,6 @@ fn main() -> anyhow::Result<()> {
         Verb::Demo => demo::run(),
         Verb::Vm(options) => vm::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Zoo(options) => zoo::run(&options),
     }
 }

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use crate::place;
+
 /// What turns a recipe into an image.
 pub(super) enum Source {
     /// The minimal root of this Debian suite.
@@ -25,9 +27,35 @@ pub(super) enum Source {
     Dockerfile,
 }
 
+/// Where recipes are.
+#[derive(Clone, Copy)]
+pub(super) enum Collection {
+    /// tests/images: what the tests trace.
+    Tests,
+    /// tests/zoo: real programs, for `cargo xtask zoo`.
+    Zoo,
+}
+
+impl Collection {
+    fn folder(self) -> PathBuf {
+        place::workspace().join(match self {
+            Collection::Tests => "tests/images",
+            Collection::Zoo => "tests/zoo",
+        })
+    }
+
+    fn image(self, name: &str) -> String {
+        match self {
+            Collection::Tests => format!("slim-test/{name}"),
+            Collection::Zoo => format!("slim-zoo/{name}"),
+        }
+    }
+}
+
 /// One test image.
 pub(super) struct Recipe {
-    pub(super) name: String,
+    /// Repository name of the image.
+    pub(super) image: String,
     pub(super) folder: PathBuf,
     pub(super) source: Source,
     /// Digest of the folder's names, contents and executable bits, and of its parent's digest.
@@ -36,32 +64,37 @@ pub(super) struct Recipe {
 
 impl Recipe {
     pub(super) fn tag(&self) -> String {
-        format!("slim-test/{}:latest", self.name)
+        format!("{}:latest", self.image)
     }
 }
 
 /// The recipes of `names` and of what they are built from, parents first; all if `names` is empty.
-pub(super) fn load(images: &Path, names: &[String]) -> Result<Vec<Recipe>> {
+pub(super) fn load(collection: Collection, names: &[String]) -> Result<Vec<Recipe>> {
     let mut wanted = names.to_vec();
     if wanted.is_empty() {
-        for entry in fs::read_dir(images).with_context(|| format!("list {}", images.display()))? {
-            wanted.push(entry?.file_name().to_string_lossy().into_owned());
+        let images = collection.folder();
+        for entry in fs::read_dir(&images).with_context(|| format!("list {}", images.display()))? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                wanted.push(entry.file_name().to_string_lossy().into_owned());
+            }
         }
         wanted.sort();
     }
     let mut recipes = Vec::new();
     for name in &wanted {
-        add(images, name, &mut recipes)?;
+        add(collection, name, &mut recipes)?;
     }
     Ok(recipes)
 }
 
 /// Adds the recipe `name` behind its parent, and returns its digest.
-fn add(images: &Path, name: &str, recipes: &mut Vec<Recipe>) -> Result<String> {
-    if let Some(known) = recipes.iter().find(|recipe| recipe.name == name) {
+fn add(collection: Collection, name: &str, recipes: &mut Vec<Recipe>) -> Result<String> {
+    let image = collection.image(name);
+    if let Some(known) = recipes.iter().find(|recipe| recipe.image == image) {
         return Ok(known.digest.clone());
     }
-    let folder = images.join(name);
+    let folder = collection.folder().join(name);
     let mut files = BTreeMap::new();
     collect(&folder, &folder, &mut files).with_context(|| format!("read the test image {name:?}"))?;
 
@@ -78,14 +111,14 @@ fn add(images: &Path, name: &str, recipes: &mut Vec<Recipe>) -> Result<String> {
     } else if let Some(dockerfile) = text("Dockerfile") {
         let parent = dockerfile.lines().find_map(|line| line.strip_prefix("FROM slim-test/"));
         if let Some(parent) = parent {
-            digest.update(add(images, parent.trim(), recipes)?);
+            digest.update(add(Collection::Tests, parent.trim(), recipes)?);
         }
         Source::Dockerfile
     } else {
         bail!("{} holds neither Dockerfile nor archive nor suite", folder.display());
     };
     let digest: String = digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    recipes.push(Recipe { name: name.to_owned(), folder, source, digest: digest.clone() });
+    recipes.push(Recipe { image, folder, source, digest: digest.clone() });
     Ok(digest)
 }
 

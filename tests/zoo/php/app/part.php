@@ -1,0 +1,1 @@
+<?php function part() { return " part"; }

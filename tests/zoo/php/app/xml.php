@@ -1,0 +1,1 @@
+<?php echo (new SimpleXMLElement("<a><b>xml</b></a>"))->b, json_encode([1]);
