@@ -8,7 +8,7 @@ use crate::plan;
 
 /// Name of the case; steps, separated by `; `; all accesses and losses, separated by `, `. A first step `overlay` names
 /// mount options.
-type Case = (&'static str, &'static str, &'static str);
+pub(crate) type Case = (&'static str, &'static str, &'static str);
 
 const OPEN: &[Case] = &[
     ("absolute", "open /dir/file", "open /dir/file"),
@@ -266,6 +266,11 @@ const TABLES: &[(&str, &[Case])] = &[
     #[cfg(target_arch = "x86_64")]
     ("compat", COMPAT),
 ];
+
+/// The cases of every table.
+pub(crate) fn cases() -> impl Iterator<Item = &'static Case> {
+    TABLES.iter().flat_map(|(_, cases)| cases.iter())
+}
 
 /// Runs all cases under one tracer, which takes a second to load, each in a group of its own.
 #[test]

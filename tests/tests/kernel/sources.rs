@@ -1,0 +1,277 @@
+//! What the file system hooks report, and that they agree with system calls.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use slim_host::{
+    capture::{AccessKey, AccessKind, Outcome},
+    path::ImagePath,
+    rootfs::{self, FileKind, FileTree, Inode, LastLink, Timestamp},
+    tracer::{Choice, Options, TracerError},
+};
+use slim_tests::kernel::{ControlGroup, Entry, Hierarchy, Session, Tree, can_run, skipped};
+
+use crate::{
+    accesses::{self, Case},
+    plan,
+};
+
+const OBJECTS: &[Case] = &[
+    ("open", "open /dir/file", "open /dir/file"),
+    ("open, relative", "chdir /dir; open sub/file", "lookup /dir, open /dir/sub/file"),
+    ("open by a directory", "dir /dir; openat sub/file", "open /dir, open /dir/sub/file"),
+    ("open by a symlink", "open /link", "follow /link, open /file"),
+    ("open by two symlinks", "open /chain", "follow /chain, follow /link, open /file"),
+    ("open by a linked directory", "open /dirlink/sub/file", "follow /dirlink, open /dir/sub/file"),
+    (
+        "open by many symlinks",
+        "open /tour",
+        "follow /absolute, follow /dirlink, follow /tour, open /dir/file",
+    ),
+    ("open through ..", "open /dir/sub/../../file", "open /file"),
+    ("open the root", "open /", "open /"),
+    ("open a directory", "open /dir/", "open /dir"),
+    ("open twice", "open /file; open /file", "open /file"),
+    ("hard links are two", "open /file; open /hard", "open /file, open /hard"),
+    ("O_PATH", "open /dir/file O_PATH", "open /dir/file"),
+    ("O_PATH of a symlink", "open /link O_PATH|O_NOFOLLOW", "open /link"),
+    ("made anew", "open /new O_CREAT|O_WRONLY", ""),
+    ("made anew, then opened", "open /new O_CREAT|O_WRONLY; open /new", "open /new"),
+    ("there in spite of O_CREAT", "open /file O_CREAT|O_WRONLY", "open /file"),
+    ("unnamed temporary file", "open /dir O_TMPFILE|O_WRONLY", ""),
+    ("openat2 in a root", "dir /dir; openat2-in-root /file", "open /dir, open /dir/file"),
+    ("by a dangling symlink", "open /dangling = ENOENT", "follow /dangling"),
+    ("absent", "open /absent = ENOENT", ""),
+    ("forbidden", "uid 65534; open /private/file = EACCES", ""),
+    ("stat", "stat /link", "follow /link, lookup /file"),
+    ("lstat", "lstat /link", "lookup /link"),
+    ("fstatat", "dir /dir; statat file", "lookup /dir/file, open /dir"),
+    ("statx", "statx /dir/file", "lookup /dir/file"),
+    ("access", "access /file", "lookup /file"),
+    ("faccessat2", "dir /dir; accessat2 file", "lookup /dir/file, open /dir"),
+    ("readlink", "readlink /link", "lookup /link"),
+    ("readlinkat", "dir /dir; readlinkat ../chain", "lookup /chain, open /dir"),
+    ("chdir", "chdir /dirlink", "follow /dirlink, lookup /dir"),
+    ("chroot", "chroot /jail; open /dir/file", "lookup /jail, open /jail/dir/file"),
+    ("absolute symlink in a jail", "chroot /jail; stat /file", "lookup /jail, lookup /jail/file"),
+    ("statfs", "statfs /file", "lookup /file"),
+    ("listxattr", "listxattr /file", "lookup /file"),
+    ("llistxattr", "llistxattr /link", "lookup /link"),
+    ("chmod", "chmod /link", "follow /link, lookup /file"),
+    ("lchown", "lchown /link", "lookup /link"),
+    ("truncate", "truncate /file", "lookup /file"),
+    ("utimensat", "chdir /dir; utimensat file", "lookup /dir, lookup /dir/file"),
+    ("inotify", "inotify /dir/file", "lookup /dir/file"),
+    ("link", "link /file /new", "lookup /file"),
+    ("unlink", "unlink /file", "modify /file"),
+    ("unlink of a symlink", "unlink /link", "modify /link"),
+    ("rmdir", "rmdir /private = ENOTEMPTY", "modify /private"),
+    ("rename", "rename /file /moved", "modify /file"),
+    ("rename, then open", "rename /file /moved; open /moved", "modify /file, open /moved"),
+    ("symlink", "symlink /file /new", ""),
+    ("mkdir", "mkdir /new", ""),
+    (
+        "stat by a symlink that the container made",
+        "symlink /dir/file /new; stat /new",
+        "follow /new, lookup /dir/file",
+    ),
+    ("stat by /proc/self/root", "mount proc /proc; stat /proc/self/root/file", "lookup /file, lookup /proc"),
+    (
+        "stat by /proc/self/cwd",
+        "mount proc /proc; chdir /dir; stat /proc/self/cwd/file",
+        "lookup /dir, lookup /dir/file, lookup /proc",
+    ),
+    (
+        "bind mount of the root's own",
+        "bind /dir /mnt; open /mnt/file",
+        "lookup /dir, lookup /mnt, open /dir/file",
+    ),
+    (
+        "another mount",
+        "mount tmpfs /mnt; open /mnt/x O_CREAT|O_WRONLY; open /mnt/x; stat /mnt/x; open /mnt/../file",
+        "lookup /mnt, open /file",
+    ),
+    ("kernel interfaces", "mount proc /proc; open /proc/self/status; stat /proc/self/status", "lookup /proc"),
+    (
+        "by a handle",
+        "overlay index=on,nfs_export=on; dir /dir; handle /dir/file",
+        "lookup /dir/file, open /dir, open /dir/file",
+    ),
+    ("program", "exec /bin/opener /file", "exec /bin/opener, open /bin/opener, open /file"),
+    ("script", "exec /bin/script", "exec /bin/opener, exec /bin/script, open /bin/opener, open /bin/script"),
+    ("script without its interpreter", "exec /bin/orphan = ENOENT", "open /bin/orphan"),
+    ("not executable", "exec /bin/plain = EACCES", ""),
+    ("execveat", "dir /bin; execat /bin/opener", "exec /bin/opener, open /bin, open /bin/opener"),
+];
+
+#[cfg(target_arch = "x86_64")]
+const COMPAT: &[Case] = &[
+    (
+        "32-bit program",
+        "exec /bin/opener32 /dir/file",
+        "exec /bin/opener32, open /bin/opener32, open /dir/file",
+    ),
+    ("32-bit gate from a 64-bit program", "open-by-gate /dir/file", "open /dir/file"),
+];
+
+#[cfg(not(target_arch = "x86_64"))]
+const COMPAT: &[Case] = &[];
+
+#[test]
+fn each_object_is_reported_however_it_is_reached() -> Result<()> {
+    let Some(mut session) = start(Choice::Vfs)? else { return Ok(()) };
+    let (tree, hierarchy) = (Tree::new()?, Hierarchy::unified()?);
+    let mut wrong = Vec::new();
+    for (target, (name, steps, expected)) in (0..).zip(OBJECTS.iter().chain(COMPAT)) {
+        let group = hierarchy.group()?;
+        session.watch(&group, target)?;
+        let seen = run(&tree, &group, steps).and_then(|()| session.accesses(target));
+        let seen = without_repeated_lookups(seen.unwrap_or_else(|error| vec![format!("{error:#}")]));
+        let seen = [seen, session.new_losses()?].concat().join(", ");
+        if seen != *expected {
+            wrong.push(format!("{name}: {seen:?} instead of {expected:?}"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// The TOMOYO security module, where a kernel has it, looks each program up again by its name.
+fn without_repeated_lookups(mut seen: Vec<String>) -> Vec<String> {
+    let opened: Vec<String> =
+        seen.iter().filter_map(|line| line.strip_prefix("open ")).map(str::to_owned).collect();
+    seen.retain(|line| {
+        line.strip_prefix("lookup /bin/").is_none_or(|name| !opened.contains(&format!("/bin/{name}")))
+    });
+    seen
+}
+
+/// Cases in which the sources differ about what was used of the image; what system calls alone, and what the file system
+/// layer alone tell. A string does not say whether its last symlink was followed, so system calls often tell more; what
+/// failed without reaching an object is in them alone; what no call names is in the file system layer alone.
+const DIFFERENCES: &[(&str, &str, &str)] = &[];
+
+/// Two tracers on the same processes.
+#[test]
+fn both_sources_agree() -> Result<()> {
+    let Some(mut vfs) = start(Choice::Vfs)? else { return Ok(()) };
+    let mut syscalls = Session::start(&Options { sources: Choice::Syscalls, ..Options::default() })?;
+    let (tree, hierarchy) = (Tree::new()?, Hierarchy::unified()?);
+    let image = names(&tree)?;
+    let cases = accesses::cases().chain(OBJECTS.iter().chain(COMPAT));
+    let mut wrong = Vec::new();
+    for (target, (name, steps, _)) in (0..).zip(cases) {
+        let group = hierarchy.group()?;
+        vfs.watch(&group, target)?;
+        syscalls.watch(&group, target)?;
+        if let Err(error) = run(&tree, &group, steps) {
+            wrong.push(format!("{name}: {error:#}"));
+            continue;
+        }
+        for (source, session) in [("vfs", &mut vfs), ("syscalls", &mut syscalls)] {
+            let lost = session.new_losses()?;
+            if !lost.is_empty() {
+                wrong.push(format!("{name}: {source} {}", lost.join(", ")));
+            }
+        }
+        let [named, reached] = [used(&image, &syscalls.keys(target)?), used(&image, &vfs.keys(target)?)];
+        let only = |these: &BTreeSet<String>, those: &BTreeSet<String>| {
+            these.difference(those).cloned().collect::<Vec<_>>().join(", ")
+        };
+        let found = (only(&named, &reached), only(&reached, &named));
+        let known = DIFFERENCES.iter().find(|(case, ..)| case == name).map_or(("", ""), |(_, a, b)| (a, b));
+        if (found.0.as_str(), found.1.as_str()) != known {
+            wrong.push(format!("({name:?}, {:?}, {:?}),", found.0, found.1));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// A session, unless this kernel refuses to attach to its functions: then it says so.
+fn start(sources: Choice) -> Result<Option<Session>> {
+    if !can_run() {
+        return Ok(None);
+    }
+    let error = match Session::start(&Options { sources, ..Options::default() }) {
+        Ok(session) => return Ok(Some(session)),
+        Err(error) => error,
+    };
+    ensure!(matches!(error.downcast_ref(), Some(TracerError::Vfs { .. })), error);
+    // Not even with CI set is there a way around what the kernel refuses; the virtual machines run this on others.
+    skipped(&format!("{error:#}"));
+    Ok(None)
+}
+
+fn run(tree: &Tree, group: &ControlGroup, steps: &str) -> Result<()> {
+    let mut plan = plan(tree, Entry::Pivot).in_group(group);
+    let mut steps = steps.split("; ").collect::<Vec<_>>();
+    if let Some(options) = steps.first().context("no steps")?.strip_prefix("overlay ") {
+        plan = plan.overlay_options(options);
+        steps.remove(0);
+    }
+    plan.run(&steps)
+}
+
+/// The names of the tree, as an image has them.
+fn names(tree: &Tree) -> Result<FileTree> {
+    let mut names = FileTree::default();
+    let mut pending = vec![tree.lower()];
+    while let Some(path) = pending.pop() {
+        let metadata = path.symlink_metadata()?;
+        let kind = if metadata.is_dir() {
+            for entry in path.read_dir()? {
+                pending.push(entry?.path());
+            }
+            FileKind::Directory
+        } else if metadata.is_symlink() {
+            FileKind::Symlink(path.read_link()?.into_os_string().into_vec())
+        } else {
+            FileKind::Regular
+        };
+        let name = Path::new("/").join(path.strip_prefix(tree.lower())?);
+        let inode = Inode {
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            size: 0,
+            xattrs: BTreeMap::new(),
+        };
+        names.insert(ImagePath::new(name.as_os_str().as_bytes())?, inode);
+    }
+    Ok(names)
+}
+
+/// What accesses prove about the image.
+fn used(image: &FileTree, accesses: &[AccessKey]) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for AccessKey { path, kind, outcome } in accesses {
+        if *outcome == Outcome::Failed(libc::ENOENT) {
+            continue;
+        }
+        let last = match kind {
+            AccessKind::Readlink | AccessKind::Follow | AccessKind::Lookup | AccessKind::Receive => {
+                LastLink::NoFollow
+            }
+            AccessKind::Exec
+            | AccessKind::Open
+            | AccessKind::Stat
+            | AccessKind::Access
+            | AccessKind::Chdir
+            | AccessKind::Modify
+            | AccessKind::Snapshot => LastLink::Follow,
+        };
+        let resolution = rootfs::resolve(image, path, last);
+        used.extend(resolution.symlinks.iter().map(ToString::to_string));
+        if let rootfs::Outcome::Found(end) | rootfs::Outcome::NotDirectory(end) = resolution.outcome {
+            used.insert(end.to_string());
+        }
+    }
+    used
+}
