@@ -16,6 +16,7 @@ mod place;
 mod process;
 mod setup;
 mod test;
+mod vm;
 
 use clap::{Parser, Subcommand};
 
@@ -47,6 +48,8 @@ enum Verb {
     },
     /// Set up, build, and make a small image of the nginx test image before your eyes.
     Demo,
+    /// Run the kernel tests on other kernels, in virtual machines.
+    Vm(vm::Options),
     /// Measure what tracing costs the traced program.
     Bench(bench::Options),
 }
@@ -58,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Images { names } => images::run(&names),
         Verb::Test { filter } => test::run(&filter),
         Verb::Demo => demo::run(),
+        Verb::Vm(options) => vm::run(&options),
         Verb::Bench(options) => bench::run(&options),
     }
 }

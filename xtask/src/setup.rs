@@ -28,6 +28,12 @@ const PACKAGES: &[&str] = &[
     "util-linux",     // tests that drop privileges
 ];
 
+/// What the virtual machines take; see `cargo xtask vm`.
+pub(crate) const VM_PACKAGES: &[&str] = &[
+    "qemu-system-x86", // emulates the machines
+    "xz-utils",        // newer kernels compress their modules
+];
+
 /// Brings the machine up to date and returns the engine to use.
 pub(crate) fn run() -> Result<Endpoint> {
     // One at a time: a second setup waits here and then finds nothing to do.
@@ -36,11 +42,12 @@ pub(crate) fn run() -> Result<Endpoint> {
 
     let llvm = llvm_major()?;
     let found = engine::find()?;
-    let mut wanted: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
-    wanted.push(format!("llvm-{llvm}-dev"));
+    let llvm_headers = format!("llvm-{llvm}-dev");
+    let mut wanted = [PACKAGES, VM_PACKAGES].concat();
+    wanted.push(&llvm_headers);
     let daemon_missing = found.is_none() && process::installed("dockerd").is_none();
     if daemon_missing || process::installed("docker").is_none() {
-        wanted.push("docker.io".to_owned());
+        wanted.push("docker.io");
     }
     packages(&wanted)?;
     rust_source()?;
@@ -52,15 +59,16 @@ pub(crate) fn run() -> Result<Endpoint> {
     }
 }
 
-fn packages(wanted: &[String]) -> Result<()> {
+/// Installs those of the packages `wanted` that are missing.
+pub(crate) fn packages(wanted: &[&str]) -> Result<()> {
     if process::installed("apt-get").is_none() {
         println!("setup: no apt here; on Debian these packages would be installed: {}", wanted.join(" "));
         return Ok(());
     }
     let known =
         process::output(Command::new("dpkg-query").args(["-W", "-f=${db:Status-Abbrev} ${Package}\n"]))?;
-    let missing: Vec<&String> =
-        wanted.iter().filter(|&name| !known.lines().any(|line| line == format!("ii  {name}"))).collect();
+    let missing: Vec<&&str> =
+        wanted.iter().filter(|name| !known.lines().any(|line| line == format!("ii  {name}"))).collect();
     if missing.is_empty() {
         return Ok(());
     }

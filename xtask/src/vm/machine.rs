@@ -1,0 +1,94 @@
+//! One virtual machine, from its start to the line of success.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+
+/// Far more than the slowest kernel takes; a machine that hangs must not hang us.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Printed by the first process of the machine (`vm-init`), followed by the release of the kernel.
+const SUCCESS: &str = "slim-vm: passed on ";
+
+/// A panic restarts the machine at once, which ends it; so does the first process when the tests are done.
+const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 oops=panic";
+
+/// Boots `image` with `initramfs` and returns what the console said, if the tests passed. `log` gets it in any case.
+pub(crate) fn boot(image: &Path, initramfs: &Path, release: &str, log: &Path) -> Result<String> {
+    let mut machine = Machine::start(image, initramfs)?;
+    let file = File::create(log).with_context(|| format!("create {}", log.display()))?;
+    let ended = machine.listen(file);
+    let said = machine.said.join("\n");
+    if !machine.said.iter().any(|line| line.strip_prefix(SUCCESS) == Some(release)) {
+        let why = ended.err().map_or_else(|| "it ended early".to_owned(), |error| error.to_string());
+        bail!(
+            "no line of success: {why}; the end of its console, {}:\n{}",
+            log.display(),
+            process::tail(&said)
+        );
+    }
+    Ok(said)
+}
+
+/// A running machine; switched off when dropped.
+struct Machine {
+    qemu: Child,
+    /// The lines of its console.
+    said: Vec<String>,
+}
+
+impl Machine {
+    fn start(image: &Path, initramfs: &Path) -> Result<Self> {
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+        // qemu 7.2 emulates cmpxchg16b wrongly now and then, and kernels that use it fall over in their allocator.
+        command.args(["-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max,cx16=off"]);
+        command.args(["-smp", "2", "-m", "1G"]);
+        command.args(["-serial", "stdio", "-append", COMMAND_LINE]);
+        command.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let qemu = command.spawn().context("start qemu-system-x86_64")?;
+        Ok(Self { qemu, said: Vec::new() })
+    }
+
+    /// Reads the console until the machine is off.
+    fn listen(&mut self, mut log: File) -> Result<()> {
+        let console = self.qemu.stdout.take().context("qemu has no output")?;
+        let (lines, heard) = channel();
+        // Ends with the machine.
+        thread::spawn(move || {
+            for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+                if lines.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    writeln!(log, "{line}").context("write the console's log")?;
+                    self.said.push(line);
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => bail!("it still runs after {} s", DEADLINE.as_secs()),
+            }
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Both fail when it is off already, which is what we want.
+        let _off = self.qemu.kill();
+        let _off = self.qemu.wait();
+    }
+}
