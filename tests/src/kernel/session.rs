@@ -135,7 +135,8 @@ impl Session {
 }
 
 /// One access as text: kind, path and, of a failed one, the error.
-fn line(AccessKey { path, kind, outcome }: &AccessKey) -> String {
+#[must_use]
+pub fn line(AccessKey { path, kind, outcome }: &AccessKey) -> String {
     match outcome {
         Outcome::Found => format!("{} {path}", kind.name()),
         Outcome::Failed(number) => format!("{} {path} {}", kind.name(), errno::name(*number)),

@@ -233,9 +233,10 @@ fn errors_of_the_file_system_name_operation_and_file() {
 fn formats_are_pinned() {
     use sha2::Digest as _;
     // Whoever changes a statement of the schema changes the format: raise FORMAT and keep reading the others.
-    for (format, expected) in
-        [(1, "8e4b08ddd2696e3c55aa3002df1e7d3594163db7caeb82960f3ccb614599d7b6"), (2, "6d808a1062b93c0d30b4f9ce53584b57d194b51102eb04ee9fd92d34e6c8056a")]
-    {
+    for (format, expected) in [
+        (1, "8e4b08ddd2696e3c55aa3002df1e7d3594163db7caeb82960f3ccb614599d7b6"),
+        (2, "6d808a1062b93c0d30b4f9ce53584b57d194b51102eb04ee9fd92d34e6c8056a"),
+    ] {
         let db = Connection::open_in_memory().unwrap();
         create_schema(&db, format).unwrap();
         let pinned: [u8; 32] = sha2::Sha256::digest(format!("{:?}", schema_of(&db).unwrap())).into();

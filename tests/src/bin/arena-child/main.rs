@@ -7,6 +7,7 @@
 mod enter;
 mod raw;
 mod steps;
+mod uring;
 
 use std::{
     env,

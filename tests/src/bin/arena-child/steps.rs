@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use slim_tests::kernel::errno;
 
-use crate::raw::{call, interrupted};
+use crate::{
+    raw::{call, interrupted},
+    uring,
+};
 
 const AT_FDCWD: usize = libc::AT_FDCWD as usize;
 const DIRECTORY: usize = (libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) as usize;
@@ -176,6 +179,12 @@ fn arrange(verb: &str, words: &[CString], slot: usize, buffer: usize) -> Result<
             call(libc::SYS_mmap, [0, 4096, libc::PROT_READ as usize, libc::MAP_PRIVATE as usize, slot, 0])
         }
         "close" => call(libc::SYS_close, [slot]),
+        // As from another process, by way of the own one.
+        "receive" => call(libc::SYS_getpid, [])
+            .and_then(|own| call(libc::SYS_pidfd_open, [own, 0]))
+            .and_then(|own| call(libc::SYS_pidfd_getfd, [own, slot, 0])),
+        "uring-open" => uring::request(uring::OPENAT, path, buffer),
+        "uring-statx" => uring::request(uring::STATX, path, buffer),
         _ => return change(verb, words, slot, buffer),
     })
 }
