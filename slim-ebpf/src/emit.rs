@@ -95,11 +95,12 @@ impl Access {
 }
 
 /// Takes the string that a helper copied to the start of the sections into `hash`; its length. `copied` is the helper's
-/// result, which counts the NUL; `None` when nothing was copied.
+/// result, which counts the NUL; `None` when nothing could be copied.
 #[inline(always)]
 pub fn requested(scratch: &mut Scratch, hash: &mut PathHash, copied: i64) -> Option<u32> {
     if copied <= 0 {
-        return None;
+        // Before 6.13 an empty string of the user's gives 0 instead of 1 (`strncpy_from_user_nofault`, mm/maccess.c).
+        return if copied == 0 { Some(0) } else { None };
     }
     let len = (copied as u32 - 1) & (PATH_MAX as u32 - 1);
     scratch.header.requested_len = len;

@@ -8,6 +8,7 @@
 //! Nothing here waits for time to pass: all that a process did is in the ring when it has ended, and the access of
 //! [`SENTINEL`] at its end proves that the tracer still saw it.
 
+pub mod capability;
 mod cgroup;
 mod child;
 pub mod elf;

@@ -79,6 +79,13 @@ impl Plan {
         self
     }
 
+    /// Is sent a descriptor of `path`, opened before it joins the group; the step `receive` takes it.
+    #[must_use]
+    pub fn gift(mut self, path: &str) -> Self {
+        self.command.args(["--gift", path]);
+        self
+    }
+
     /// Performs `steps`, then opens the sentinel; starts it.
     ///
     /// # Errors

@@ -63,6 +63,7 @@ impl Tree {
         tree.program("bin/opener", &elf::opener()?)?;
         tree.program("bin/opener32", &elf::opener_i386())?;
         tree.program("bin/script", b"#!/bin/opener\n")?;
+        tree.program("bin/nested", b"#!/bin/script\n")?;
         tree.program("bin/orphan", b"#!/bin/missing\n")?;
         tree.program("bin/text", b"no program at all\n")?;
         tree.file("bin/plain")?;

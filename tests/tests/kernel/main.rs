@@ -4,6 +4,8 @@
 //! run at once.
 
 mod accesses;
+mod case;
+mod coverage;
 mod loss;
 mod names;
 mod scope;

@@ -4,17 +4,24 @@ use std::{ffi::CString, os::fd::OwnedFd};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::{
-    fs::{Mode, OFlags, open},
+    fs::{Mode, OFlags, open, openat},
     mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
     process::{chdir, chroot, fchdir, pivot_root},
     thread::{UnshareFlags, unshare_unsafe},
 };
 
-use crate::Arguments;
+use crate::{Arguments, exotic::Gift};
 
-/// Mounts the overlay and makes it the root of this process; `join` is called on the way. The root of the overlay, unless
-/// it stayed outside.
-pub(crate) fn enter(arguments: &Arguments, join: impl FnOnce() -> Result<()>) -> Result<Option<OwnedFd>> {
+/// What a process has that is inside.
+pub(crate) struct Entered {
+    /// The root of the overlay.
+    pub(crate) top: OwnedFd,
+    /// A descriptor that was sent before the control group was joined.
+    pub(crate) gift: Option<Gift>,
+}
+
+/// Mounts the overlay and makes it the root of this process, unless it stays outside; `join` is called on the way.
+pub(crate) fn enter(arguments: &Arguments, join: impl FnOnce() -> Result<()>) -> Result<Option<Entered>> {
     if arguments.entry == "stay" {
         join()?;
         return Ok(None);
@@ -40,6 +47,11 @@ pub(crate) fn enter(arguments: &Arguments, join: impl FnOnce() -> Result<()>) ->
         .context("cannot mount the overlay")?;
     // By descriptors that were opened outside: a walk after the entry would be reported.
     let merged = open("merged", OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+    let gift = arguments.gift.as_ref().map(|path| {
+        let path = path.strip_prefix("/").unwrap_or(path);
+        Gift::send(openat(&merged, path, OFlags::RDONLY, Mode::empty())?)
+    });
+    let gift = gift.transpose().context("cannot send a descriptor")?;
     match arguments.entry.as_str() {
         "pivot" => {
             join()?;
@@ -67,7 +79,7 @@ pub(crate) fn enter(arguments: &Arguments, join: impl FnOnce() -> Result<()>) ->
         }
         other => bail!("unknown entry {other}"),
     }
-    Ok(Some(merged))
+    Ok(Some(Entered { top: merged, gift }))
 }
 
 /// Makes `root` the root of the mount namespace and drops the old one, without naming a path in either.

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "its errors go to the test that started it")]
 
 mod enter;
+mod exotic;
 mod raw;
 mod steps;
 mod uring;
@@ -28,6 +29,7 @@ struct Arguments {
     scratch: PathBuf,
     entry: String,
     options: String,
+    gift: Option<PathBuf>,
     join: Vec<PathBuf>,
     procs: Vec<PathBuf>,
     steps: Vec<Vec<u8>>,
@@ -48,8 +50,11 @@ fn run() -> Result<()> {
     // Opened here: after the entry there is no way to them.
     let (join, procs) = (opened(&arguments.join)?, opened(&arguments.procs)?);
     let join = || join.iter().try_for_each(|mut group| group.write_all(b"0")).context("cannot join");
-    let top = enter::enter(&arguments, join).context("cannot enter the arena")?;
-    let mut runner = steps::Runner::new(procs);
+    let (top, gift) = match enter::enter(&arguments, join).context("cannot enter the arena")? {
+        Some(entered) => (Some(entered.top), entered.gift),
+        None => (None, None),
+    };
+    let mut runner = steps::Runner::new(procs, gift);
     for step in &arguments.steps {
         runner.perform(step)?;
     }
@@ -77,6 +82,7 @@ fn parse() -> Result<Arguments> {
             b"--scratch" => parsed.scratch = value.into(),
             b"--entry" => parsed.entry = text()?,
             b"--options" => parsed.options = text()?,
+            b"--gift" => parsed.gift = Some(value.into()),
             b"--join" => parsed.join.push(value.into()),
             b"--procs" => parsed.procs.push(value.into()),
             _ => bail!("unknown option {}", word.display()),

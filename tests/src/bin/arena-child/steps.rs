@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use slim_tests::kernel::errno;
 
 use crate::{
+    exotic::{self, Gift},
     raw::{call, interrupted},
-    uring,
 };
 
 const AT_FDCWD: usize = libc::AT_FDCWD as usize;
@@ -24,6 +24,8 @@ const DIRECTORY: usize = (libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) 
 pub(crate) struct Runner {
     /// Control groups that may be joined.
     procs: Vec<File>,
+    /// A descriptor that waits in a socket.
+    gift: Option<Gift>,
     /// The directory or file that the steps with `at` start from.
     slot: usize,
     /// Large enough for whatever a call writes.
@@ -31,8 +33,8 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    pub(crate) fn new(procs: Vec<File>) -> Self {
-        Self { procs, slot: usize::MAX, buffer: Box::new([0; 8192]) }
+    pub(crate) fn new(procs: Vec<File>, gift: Option<Gift>) -> Self {
+        Self { procs, gift, slot: usize::MAX, buffer: Box::new([0; 8192]) }
     }
 
     /// Performs one step.
@@ -47,7 +49,10 @@ impl Runner {
         let words = words.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
         let result = match self.control(verb, &words)? {
             Some(result) => result,
-            None => self.attempt(verb, &words).with_context(quoted)?,
+            None => match exotic::attempt(verb, &words, self.slot, self.gift.as_ref())? {
+                Some(result) => result,
+                None => self.attempt(verb, &words).with_context(quoted)?,
+            },
         };
         let got = result.map_or_else(errno::name, |_| "success".to_owned());
         ensure!(got == expected, "step {} gave {got}", quoted());
@@ -179,12 +184,6 @@ fn arrange(verb: &str, words: &[CString], slot: usize, buffer: usize) -> Result<
             call(libc::SYS_mmap, [0, 4096, libc::PROT_READ as usize, libc::MAP_PRIVATE as usize, slot, 0])
         }
         "close" => call(libc::SYS_close, [slot]),
-        // As from another process, by way of the own one.
-        "receive" => call(libc::SYS_getpid, [])
-            .and_then(|own| call(libc::SYS_pidfd_open, [own, 0]))
-            .and_then(|own| call(libc::SYS_pidfd_getfd, [own, slot, 0])),
-        "uring-open" => uring::request(uring::OPENAT, path, buffer),
-        "uring-statx" => uring::request(uring::STATX, path, buffer),
         _ => return change(verb, words, slot, buffer),
     })
 }

@@ -1,51 +1,65 @@
-//! One request by io_uring, which no system call names.
-#![expect(unsafe_code, reason = "the rings are shared memory")]
+//! Single operations by io_uring: no system call of their own, and no tracepoint at its return.
+#![expect(unsafe_code, reason = "the rings are memory that the kernel shares with us")]
+
+use std::{
+    ffi::CStr,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use crate::raw::call;
 
 /// `IORING_OP_OPENAT` and `IORING_OP_STATX` (include/uapi/linux/io_uring.h, Linux 5.6).
-pub(crate) const OPENAT: u8 = 18;
-pub(crate) const STATX: u8 = 21;
+const OPENAT: u8 = 18;
+const STATX: u8 = 21;
+const ENTER_GETEVENTS: usize = 1;
+const OFFSET_SQES: usize = 0x1000_0000;
 
-const ENTRIES: usize = 1;
-const GETEVENTS: usize = 1;
-const OFFSET_OF_REQUESTS: usize = 0x1000_0000;
-const REQUEST_BYTES: usize = 64;
+/// Words of `struct io_uring_params`, of 120 bytes.
+const PARAMETERS: usize = 30;
+/// Where they tell the places of the submission ring's tail and array, and of the completion ring's entries.
+const SQ_TAIL: usize = 11;
+const SQ_ARRAY: usize = 16;
+const CQ_CQES: usize = 25;
 
-/// Words of `struct io_uring_params`: two sizes, then the offsets into the ring of submissions from 10 on and into that
-/// of completions from 20 on.
-type Params = [u32; 30];
+/// Opens `path`.
+pub(crate) fn open(path: &CStr) -> Result<usize, i32> {
+    perform(OPENAT, path, 0, 0)
+}
 
-/// Performs `operation` on the path at `path`, with `buffer` for what it writes; what it returned, or its error number.
-pub(crate) fn request(operation: u8, path: usize, buffer: usize) -> Result<usize, i32> {
-    let mut params: Params = [0; 30];
-    let ring = call(libc::SYS_io_uring_setup, [ENTRIES, (&raw mut params) as usize])?;
-    // Both rings lie in one mapping (`IORING_FEAT_SINGLE_MMAP`, Linux 5.4); one page holds so few entries.
+/// Asks for the attributes of `path`.
+pub(crate) fn statx(path: &CStr) -> Result<usize, i32> {
+    let mut attributes = [0_u64; 32];
+    perform(STATX, path, libc::STATX_BASIC_STATS, attributes.as_mut_ptr() as u64)
+}
+
+/// Performs one operation on `path` relative to the working directory, in a ring of its own.
+fn perform(operation: u8, path: &CStr, len: u32, offset: u64) -> Result<usize, i32> {
+    let mut parameters = [0_u32; PARAMETERS];
+    let ring = call(libc::SYS_io_uring_setup, [1, parameters.as_mut_ptr() as usize])?;
+    // Both rings lie in one mapping since 5.4; for one entry a page is enough.
     let rings = map(ring, 0)?;
-    let requests = map(ring, OFFSET_OF_REQUESTS)?;
-    let (tail, array, completions) = (params[11] as usize, params[16] as usize, params[25] as usize);
-
-    let mut request = [0_u8; REQUEST_BYTES];
-    request[0] = operation;
-    request[4..8].copy_from_slice(&libc::AT_FDCWD.to_ne_bytes());
-    request[8..16].copy_from_slice(&if operation == STATX { buffer } else { 0 }.to_ne_bytes());
-    request[16..24].copy_from_slice(&path.to_ne_bytes());
-    let mask = if operation == STATX { libc::STATX_BASIC_STATS } else { 0 };
-    request[24..28].copy_from_slice(&mask.to_ne_bytes());
-    // SAFETY: the kernel mapped both and named the places; nobody else uses the rings, and it looks at them in the call
-    // below only.
+    let entries = map(ring, OFFSET_SQES)?;
+    let word = |at: u32| (rings + at as usize) as *mut u32;
+    let mut entry = [0_u64; 8];
+    entry[0] = u64::from(operation) | (libc::AT_FDCWD as u32 as u64) << 32;
+    entry[1] = offset;
+    entry[2] = path.as_ptr() as u64;
+    entry[3] = u64::from(len);
+    // SAFETY: the kernel told these places; both mappings are a page, fresh, and nobody else in this process uses them.
     unsafe {
-        std::ptr::copy_nonoverlapping(request.as_ptr(), requests as *mut u8, REQUEST_BYTES);
-        ((rings + array) as *mut u32).write_volatile(0);
-        ((rings + tail) as *mut u32).write_volatile(1);
+        (entries as *mut [u64; 8]).write(entry);
+        word(parameters[SQ_ARRAY]).write(0);
+        AtomicU32::from_ptr(word(parameters[SQ_TAIL])).store(1, Ordering::Release);
     }
-    call(libc::SYS_io_uring_enter, [ring, 1, 1, GETEVENTS, 0, 0])?;
-    // SAFETY: as above; the call waited for the completion, whose result stands behind eight bytes of our own.
-    let result = unsafe { ((rings + completions + 8) as *const i32).read_volatile() };
+    call(libc::SYS_io_uring_enter, [ring, 1, 1, ENTER_GETEVENTS, 0, 0])?;
+    // SAFETY: as above; the call has waited for the only completion: { u64 user_data; s32 result; u32 flags }.
+    let result = unsafe { word(parameters[CQ_CQES] + 8).cast::<i32>().read_volatile() };
+    call(libc::SYS_close, [ring])?;
     usize::try_from(result).map_err(|_| -result)
 }
 
 fn map(ring: usize, offset: usize) -> Result<usize, i32> {
-    let access = (libc::PROT_READ | libc::PROT_WRITE) as usize;
-    call(libc::SYS_mmap, [0, 4096, access, (libc::MAP_SHARED | libc::MAP_POPULATE) as usize, ring, offset])
+    let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let flags = (libc::MAP_SHARED | libc::MAP_POPULATE) as usize;
+    call(libc::SYS_mmap, [0, 4096, protection, flags, ring, offset])
 }

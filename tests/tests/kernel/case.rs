@@ -1,0 +1,74 @@
+//! A line of a table: steps, and what the kernel and the arena must have for them.
+
+use anyhow::{Context as _, Result};
+use slim_tests::kernel::{Plan, Session, capability, skipped};
+
+/// Steps, separated by `; `, after any of these, which are no steps: `overlay OPTIONS` for the mount, `gift PATH` for a
+/// descriptor on its way, `needs CAPABILITY` for what a kernel may lack (see [`capability`]).
+pub(crate) struct Case {
+    steps: Vec<&'static str>,
+    overlay: Option<&'static str>,
+    gift: Option<&'static str>,
+}
+
+impl Case {
+    /// Reads `steps`; `None`, with a word why, when this kernel cannot perform them.
+    pub(crate) fn read(name: &str, steps: &'static str) -> Result<Option<Self>> {
+        let mut case = Self { steps: Vec::new(), overlay: None, gift: None };
+        for step in steps.split("; ") {
+            match step.split_once(' ') {
+                Some(("overlay", options)) => case.overlay = Some(options),
+                Some(("gift", path)) => case.gift = Some(path),
+                Some(("needs", wanted)) => {
+                    if let Some(reason) = capability::missing(wanted)? {
+                        skipped(&format!("{name}: {reason}"));
+                        return Ok(None);
+                    }
+                }
+                _ => case.steps.push(step),
+            }
+        }
+        Ok(Some(case))
+    }
+
+    /// Performs the steps by `plan`: all accesses and losses of `target`, separated by `, `, or what went wrong.
+    ///
+    /// Where a program may be preempted, the kernel skips it for whoever runs meanwhile, and says so. Such an attempt
+    /// proves nothing and is made again, by a process with an overlay of its own.
+    pub(crate) fn run(&self, plan: impl Fn() -> Plan, session: &mut Session, target: u32) -> Result<String> {
+        const ATTEMPTS: usize = 5;
+        let mut seen = String::new();
+        for _ in 0..ATTEMPTS {
+            seen = self.attempt(plan(), session, target)?;
+            if !seen.contains("lost recursion_misses") {
+                break;
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Performs the steps by `plan` to their end.
+    pub(crate) fn perform(&self, mut plan: Plan) -> Result<()> {
+        if let Some(options) = self.overlay {
+            plan = plan.overlay_options(options);
+        }
+        if let Some(path) = self.gift {
+            plan = plan.gift(path);
+        }
+        plan.run(&self.steps)
+    }
+
+    fn attempt(&self, plan: Plan, session: &mut Session, target: u32) -> Result<String> {
+        let seen = self.perform(plan).and_then(|()| session.accesses(target));
+        let seen = seen.unwrap_or_else(|error| vec![format!("{error:#}")]);
+        let losses = session.new_losses().context("losses")?;
+        Ok(without_slot(&[seen, losses].concat().join(", ")))
+    }
+}
+
+/// The number of a descriptor depends on what the process inherited.
+fn without_slot(accesses: &str) -> String {
+    let mut parts = accesses.split("/fd/");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + "/fd/SLOT" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
