@@ -72,6 +72,8 @@ pub struct Options {
     pub seen_entries: Option<u32>,
     /// Where to listen.
     pub sources: Choice,
+    /// Functions of the kernel that are taken for absent. Tests name some, to have the alternatives.
+    pub absent_functions: &'static [&'static str],
 }
 
 impl Default for Options {
@@ -83,6 +85,7 @@ impl Default for Options {
             runtime_root: None,
             seen_entries: None,
             sources: Choice::default(),
+            absent_functions: &[],
         }
     }
 }
@@ -114,7 +117,7 @@ impl Tracer {
             let bytes =
                 fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
             let btf = Btf::parse(&bytes)?;
-            (config(&btf, options)?, Fitting::look_up(&btf)?)
+            (config(&btf, options)?, Fitting::look_up(&btf, options.absent_functions)?)
         };
         let aya_btf = AyaBtf::from_sys_fs().map_err(|source| TracerError::Btf { source })?;
         let mut loader = EbpfLoader::new();

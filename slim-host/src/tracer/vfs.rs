@@ -136,14 +136,14 @@ const CAPABILITIES: &[Capability] = &[
 pub(super) struct Fitting(Vec<&'static str>);
 
 impl Fitting {
-    /// Asks the kernel's description of itself.
+    /// Asks the kernel's description of itself; `absent` are taken for absent all the same.
     ///
     /// # Errors
     /// When that is malformed.
-    pub(super) fn look_up(btf: &Btf<'_>) -> Result<Self, BtfError> {
+    pub(super) fn look_up(btf: &Btf<'_>, absent: &[&str]) -> Result<Self, BtfError> {
         let mut fitting = Vec::new();
         for hook in CAPABILITIES.iter().flat_map(|capability| capability.alternatives).copied().flatten() {
-            if hook.fits(btf)? {
+            if !absent.contains(&hook.function) && hook.fits(btf)? {
                 fitting.push(hook.function);
             }
         }
@@ -257,9 +257,10 @@ mod tests {
             return;
         };
         let btf = Btf::parse(&bytes).unwrap();
-        let Fitting(fitting) = Fitting::look_up(&btf).unwrap();
+        let Fitting(fitting) = Fitting::look_up(&btf, &["security_file_open"]).unwrap();
         // The others come with CONFIG_SECURITY.
         assert!(fitting.contains(&"vfs_open") && fitting.contains(&"filename_lookup"), "{fitting:?}");
+        assert!(!fitting.contains(&"security_file_open"), "{fitting:?}");
         assert_eq!(btf.function("no_such_function"), Ok(None));
     }
 }

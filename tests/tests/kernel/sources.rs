@@ -191,7 +191,7 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
 /// One test, for in a virtual machine the programs take seconds to load.
 #[test]
 fn objects_are_reported_however_they_are_reached_and_sources_agree() -> Result<()> {
-    let Some(mut vfs) = start(Choice::Vfs)? else { return Ok(()) };
+    let Some(mut vfs) = start(Options { sources: Choice::Vfs, ..Options::default() })? else { return Ok(()) };
     let mut syscalls = Session::start(&Options { sources: Choice::Syscalls, ..Options::default() })?;
     let (tree, hierarchy) = (Tree::new()?, Hierarchy::unified()?);
     let image = names(&tree)?;
@@ -232,6 +232,33 @@ fn objects_are_reported_however_they_are_reached_and_sources_agree() -> Result<(
     Ok(())
 }
 
+/// A kernel that lacks the best functions, and one that lacks what nothing can replace.
+#[test]
+fn what_a_kernel_lacks_is_replaced_or_said() -> Result<()> {
+    const BEST: &[&str] = &["vfs_open", "filename_lookup", "security_file_receive"];
+    let lacking = |sources, absent_functions| Options { sources, absent_functions, ..Options::default() };
+    let Some(mut session) = start(lacking(Choice::Vfs, BEST))? else { return Ok(()) };
+    let sources = session.tracer.sources().clone();
+    ensure!(sources.functions.iter().all(|function| !BEST.contains(function)), "{sources}");
+    ensure!(sources.unseen == ["descriptors received over a socket"], "{:?}", sources.unseen);
+    let (tree, hierarchy) = (Tree::new()?, Hierarchy::unified()?);
+    let (group, [target]) = (hierarchy.group()?, session.targets());
+    session.watch(&group, target)?;
+    plan(&tree, Entry::Pivot).in_group(&group).run(&["open /link", "stat /dir/file", "readlink /chain"])?;
+    let seen = session.accesses(target)?;
+    ensure!(seen == ["follow /link", "lookup /chain", "lookup /dir/file", "open /file"], "{seen:?}");
+    drop(session);
+
+    let session = Session::start(&lacking(Choice::Auto, &["security_inode_follow_link"]))?;
+    let sources = session.tracer.sources();
+    let why = sources.fallback.as_deref().unwrap_or_default();
+    ensure!(
+        sources.names() == ["syscalls"] && why.contains("security_inode_follow_link"),
+        "{sources}: {why}"
+    );
+    Ok(())
+}
+
 /// What each session saw of the case, which is performed again when one was skipped for a preempted program (see
 /// [`Case::run`]).
 fn observe<const N: usize>(
@@ -265,11 +292,11 @@ fn lines(accesses: &BTreeSet<AccessKey>) -> String {
 }
 
 /// A session, unless this kernel refuses to attach to its functions: then it says so.
-fn start(sources: Choice) -> Result<Option<Session>> {
+fn start(options: Options) -> Result<Option<Session>> {
     if !can_run() {
         return Ok(None);
     }
-    let error = match Session::start(&Options { sources, ..Options::default() }) {
+    let error = match Session::start(&options) {
         Ok(session) => return Ok(Some(session)),
         Err(error) => error,
     };
