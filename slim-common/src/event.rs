@@ -7,6 +7,8 @@
 //! it begins with `/`, otherwise the working directory or the directory of a descriptor. The other three are dentry walks: the names
 //! from the leaf up to the root of the file system (object, exe) or of the container (base), each followed by `/`, so
 //! that `/usr/bin/awk` reads `awk/bin/usr/`. A walk of a root is empty.
+//!
+//! Hooks in the kernel's file system layer know the object and no string: their *requested* and *base* are empty.
 
 /// What happened. Unknown values must be counted by readers, not guessed.
 pub mod kind {
@@ -24,6 +26,12 @@ pub mod kind {
     pub const CHDIR: u32 = 6;
     /// The path was changed: its attributes, its content by name, or the name itself (renamed, linked, removed).
     pub const MODIFY: u32 = 7;
+    /// A symlink was followed; the object is the link itself.
+    pub const FOLLOW: u32 = 8;
+    /// A path was resolved to its object; for what, the hook cannot say.
+    pub const LOOKUP: u32 = 10;
+    /// A descriptor was received from another process, over a socket or by `pidfd_getfd`.
+    pub const RECEIVE: u32 = 11;
 }
 
 /// Bits of [`EventHeader::flags`].

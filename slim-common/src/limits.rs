@@ -34,6 +34,10 @@ pub const SCOPE_ENTRIES: u32 = 1 << 14;
 /// Containers that are announced but whose control group does not exist yet.
 pub const WANTED_ENTRIES: u32 = 1 << 12;
 
+/// File system hooks that may be attached at once, each with scratch memory of its own on every processor: one may
+/// interrupt another.
+pub const VFS_SLOTS: u32 = 8;
+
 /// Bytes of the event ring: some 30,000 events of usual length between two drains. The agent maps it twice, and
 /// touched pages count as resident, so it is not larger without need. Must be a power of two.
 pub const RING_BYTES: u32 = 8 << 20;

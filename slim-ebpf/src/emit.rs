@@ -11,16 +11,16 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use slim_common::{
-    event::{EventHeader, flag},
+    event::{DedupKey, EventHeader, flag},
     limits::{PATH_MAX, SECTIONS_MAX},
 };
 
 use crate::{
     dedup::{self, Claim, PathHash, Presence},
     kernel::{Addr, Identity, Own, Path, config, device, hidden},
-    maps::{EVENTS, Scratch, count, reload},
+    maps::{EVENTS, Scratch, VFS_SCRATCH, count, reload},
     path::{Section, WalkError, walk},
-    scope::{Root, Scope},
+    scope::{NoRoot, Root, Scope},
 };
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -43,7 +43,7 @@ pub struct Access {
     pub flags: u32,
     /// See [`Scratch::file`].
     pub file: Addr,
-    /// Address of the `struct path` of the object that was reached, when it lies on the container's root file system;
+    /// Address of the `struct dentry` of the object that was reached, when it lies on the container's root file system;
     /// else 0.
     pub object: Addr,
     /// Address of the `struct path` from which the requested string starts; 0 when there is no string.
@@ -60,10 +60,11 @@ impl Access {
     /// Notes the object that was reached, whose `struct path` is at `path`.
     #[inline(always)]
     pub fn set_object(&mut self, hash: &mut PathHash, root: &Root, path: Addr) -> Option<()> {
-        let identity = Identity::of(path.follow(config!(offsets.path_dentry))?)?;
+        let dentry = path.follow(config!(offsets.path_dentry))?;
+        let identity = Identity::of(dentry)?;
         hash.identity(&identity);
         if identity.fs == root.home_sb {
-            self.object = path;
+            self.object = dentry;
             self.flags |= flag::OBJECT_ON_ROOT;
         }
         Some(())
@@ -121,6 +122,59 @@ pub fn access<C: EbpfContext>(
     if dedup::is_known(&key, presence(access.result)) {
         return;
     }
+    fill(scratch, scope, root, access, key);
+    claim_and_send(ctx.as_ptr(), scratch);
+}
+
+/// An object that was reached in a way of which no string is known.
+pub struct Reached {
+    /// One of `slim_common::event::kind`.
+    pub kind: u32,
+    /// Entry of [`VFS_SCRATCH`] that belongs to the program.
+    pub slot: u32,
+    /// Its `struct dentry`.
+    pub dentry: Own,
+    /// See [`Scratch::file`].
+    pub file: Addr,
+}
+
+/// Sends that the current task reached an object, unless that was sent before; then it is counted. An object elsewhere
+/// than on the container's root file system is none of the image. `None` when it could not be read.
+#[inline(always)]
+pub fn object<C: EbpfContext>(ctx: &C, scope: &Scope, reached: &Reached) -> Option<()> {
+    // A jail makes no difference to an object, so what it leaves in the hash is dropped.
+    let root = match Root::of_current(scope, &mut PathHash::new()) {
+        Ok(root) => root,
+        Err(NoRoot::Host) => return Some(()),
+        Err(NoRoot::Fault) => return None,
+    };
+    let identity = Identity::of_own(reached.dentry)?;
+    if identity.fs != u64::from(root.home) {
+        return Some(());
+    }
+    let mut hash = PathHash::new();
+    hash.identity(&identity);
+    let key = hash.key(reached.kind, 0, scope.target(), root.home);
+    if dedup::is_known(&key, Presence::Present) {
+        return Some(());
+    }
+    // SAFETY: a per-CPU map value of the calling program alone, which does not run twice at once.
+    let scratch = unsafe { &mut *VFS_SCRATCH.get_ptr_mut(reached.slot)? };
+    scratch.header.requested_len = 0;
+    let access = Access {
+        flags: flag::OBJECT_ON_ROOT,
+        file: reached.file,
+        object: reached.dentry.addr(),
+        ..Access::new(reached.kind, 0)
+    };
+    fill(scratch, scope, &root, &access, key);
+    claim_and_send(ctx.as_ptr(), scratch);
+    Some(())
+}
+
+/// Writes down all that is known of the access but its paths.
+#[inline(always)]
+fn fill(scratch: &mut Scratch, scope: &Scope, root: &Root, access: &Access, key: DedupKey) {
     scratch.file = access.file.0;
     scratch.starts[Section::OBJECT] = access.object.0;
     scratch.starts[Section::BASE] = access.base.0;
@@ -132,7 +186,6 @@ pub fn access<C: EbpfContext>(
     header.kind = access.kind;
     header.result = access.result;
     header.flags = access.flags;
-    claim_and_send(ctx.as_ptr(), scratch);
 }
 
 /// Claims the access in `scratch` and sends it.

@@ -3,3 +3,4 @@
 pub mod cgroup;
 pub mod exec;
 pub mod syscall;
+pub mod vfs;

@@ -5,6 +5,7 @@
 use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::{
+    EbpfContext,
     cty::c_void,
     helpers::{
         bpf_get_current_task, bpf_probe_read_kernel,
@@ -75,7 +76,7 @@ impl Addr {
     }
 }
 
-/// The current task, and what hangs on it by pointers that the verifier can follow.
+/// The current task, an argument of a hooked function, and what hangs on them by pointers that the verifier can follow.
 ///
 /// From Linux 5.11 on these are plain loads which the verifier types by BTF, and cost a fraction of a helper call.
 #[derive(Clone, Copy)]
@@ -89,6 +90,15 @@ impl Own {
         Self(unsafe {
             if config!(typed_task) == 1 { bpf_get_current_task_btf() as u64 } else { bpf_get_current_task() }
         })
+    }
+
+    /// The structure to which argument `n` of the hooked function points.
+    ///
+    /// Arguments of `fentry` and `fexit` are typed by BTF; so are those of BTF raw tracepoints.
+    #[inline(always)]
+    pub fn argument<C: EbpfContext>(ctx: &C, n: usize) -> Self {
+        // SAFETY: the context is an array of one word for each argument; the verifier checks `n`.
+        Self(unsafe { *ctx.as_ptr().cast::<u64>().add(n) })
     }
 
     /// Reads a `T` at `offset` of the structure.

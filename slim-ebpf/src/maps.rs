@@ -9,7 +9,8 @@ use slim_common::{
     counters::Counters,
     event::{DedupKey, EventHeader},
     limits::{
-        ABSENT_ENTRIES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK, SEEN_ENTRIES, WANTED_ENTRIES,
+        ABSENT_ENTRIES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK, SEEN_ENTRIES, VFS_SLOTS,
+        WANTED_ENTRIES,
     },
     scope::{ContainerId, ScopeEntry},
 };
@@ -60,7 +61,8 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 pub struct Scratch {
     /// The file that the call opened; 0 when it opens none.
     pub file: u64,
-    /// Addresses of the `struct path` from which the walks start, by [`crate::path::Section`]; 0 where there is none.
+    /// From where the walks start, by [`crate::path::Section`]: of the object its `struct dentry`, of the others a
+    /// `struct path`. 0 where there is none.
     pub starts: [u64; 4],
     /// Where the sections of the walks end.
     pub ends: [u32; 4],
@@ -109,6 +111,10 @@ pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 /// Scratch of the exec hook.
 #[map]
 pub static EXEC_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Scratch of the file system hooks, an entry for each of [`crate::hooks::vfs::Slot`].
+#[map]
+pub static VFS_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(VFS_SLOTS, 0);
 
 /// Scratch of the control group hook: room for one directory name.
 #[map]

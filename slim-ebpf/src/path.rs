@@ -106,7 +106,12 @@ fn start(scratch: &mut Scratch) -> Result<Progress, WalkError> {
         finish(scratch);
         return Ok(Progress::Going);
     }
-    let path = Path::read(from).ok_or(WalkError::Fault)?;
+    let path = if section == Section::OBJECT {
+        // Never crosses a mount point.
+        Path { mnt: Addr(0), dentry: from }
+    } else {
+        Path::read(from).ok_or(WalkError::Fault)?
+    };
     scratch.dentry = path.dentry.0;
     scratch.mnt = path.mnt.0;
     scratch.crossing = if section == Section::BASE { leaves_home(scratch, path.dentry) } else { 0 };

@@ -37,13 +37,19 @@ pub enum AccessKind {
     Chdir,
     /// The path was changed: attributes, content by name, or the name itself (chmod, truncate, rename, unlink, ...).
     Modify,
+    /// A symlink on the way to something: the link itself was followed.
+    Follow,
+    /// The path was resolved to an object; for what, the source could not say.
+    Lookup,
+    /// A descriptor of it was received from another process.
+    Receive,
     /// Mapped, open, cwd, root or executable of a process when the snapshot was taken (procfs).
     Snapshot,
 }
 
 impl AccessKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Exec,
         Self::Open,
         Self::Stat,
@@ -51,6 +57,9 @@ impl AccessKind {
         Self::Readlink,
         Self::Chdir,
         Self::Modify,
+        Self::Follow,
+        Self::Lookup,
+        Self::Receive,
         Self::Snapshot,
     ];
 
@@ -65,6 +74,9 @@ impl AccessKind {
             Self::Readlink => "readlink",
             Self::Chdir => "chdir",
             Self::Modify => "modify",
+            Self::Follow => "follow",
+            Self::Lookup => "lookup",
+            Self::Receive => "receive",
             Self::Snapshot => "snapshot",
         }
     }
@@ -216,6 +228,10 @@ pub struct Header {
     pub kernel: String,
     /// Version of slim that wrote the capture.
     pub slim_version: String,
+    /// What was listened to, stable names joined by `+`, such as `vfs` or `syscalls+vfs`.
+    pub sources: String,
+    /// Why nothing better was listened to, and what is not seen on this kernel; empty when there is nothing to say.
+    pub fallback: String,
     /// Wall clock at the start, seconds since the epoch.
     pub started_unix: i64,
     /// Length of the capture in nanoseconds; of a cut capture, up to the last write.

@@ -18,7 +18,7 @@ pub use build::{BuildArgs, DockerRunArgs, TraceUntil};
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use trace::TraceArgs;
-pub use values::{ExecCommand, WordsError};
+pub use values::{ExecCommand, SourceArg, WordsError};
 
 /// Columns of the help, whatever the terminal: a help that can be quoted.
 const HELP_WIDTH: usize = 79;

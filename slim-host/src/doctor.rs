@@ -11,7 +11,7 @@ mod checks;
 mod facts;
 
 pub use checks::{V1_CONTROLLERS, checks};
-pub use facts::{CgroupMounts, FactError, Facts, Kernel, Probe, ProbeError, Witness};
+pub use facts::{CgroupMounts, FactError, Facts, Kernel, Probe, ProbeError, Trial, Witness};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Ord, Eq, Serialize)]

@@ -6,6 +6,7 @@
 use std::io;
 
 pub mod aggregate;
+mod attach;
 pub mod btf;
 pub mod cgroup;
 pub mod event;
@@ -15,11 +16,14 @@ pub mod offsets;
 mod recursion;
 pub mod root;
 pub mod snapshot;
+pub mod source;
+pub mod vfs;
 
 pub use aggregate::Aggregate;
 pub use event::Event;
 pub use load::{CgroupMode, Newcomers, Options, Tracer};
 pub use loss::Loss;
+pub use source::{Choice, Source, Sources};
 
 /// Why there is no trace.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,12 @@ pub enum TracerError {
         name: &'static str,
         /// Why it failed; the verifier's words among it.
         source: aya::programs::ProgramError,
+    },
+    /// The file system hooks were asked for, and are refused.
+    #[error("cannot listen to the kernel's file system layer; leave the choice to slim with --source auto")]
+    Vfs {
+        /// Why.
+        source: vfs::VfsError,
     },
     /// The object lacks a program: it is not ours.
     #[error("the kernel object has no program {name}")]

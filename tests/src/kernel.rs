@@ -19,7 +19,7 @@ mod tree;
 
 pub use cgroup::{ControlGroup, Hierarchy};
 pub use child::{Child, Entry, Plan};
-pub use session::Session;
+pub use session::{Session, line};
 pub use tree::Tree;
 
 /// What every child opens last.

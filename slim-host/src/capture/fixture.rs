@@ -20,6 +20,8 @@ pub(crate) fn header(id: u8) -> Header {
         engine: "docker 28.2.2".into(),
         kernel: "6.12.0".into(),
         slim_version: "0.1.0".into(),
+        sources: "syscalls".into(),
+        fallback: "the file system hooks are not used".into(),
         started_unix: 1_700_000_000,
         duration_ns: 1_000_000_000,
         status: Status::Complete,

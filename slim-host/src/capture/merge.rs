@@ -160,6 +160,8 @@ impl Merged {
             engine: self.list(|h| &h.engine),
             kernel: self.list(|h| &h.kernel),
             slim_version: self.list(|h| &h.slim_version),
+            sources: self.list(|h| &h.sources),
+            fallback: self.list(|h| &h.fallback),
             started_unix: headers().map(|h| h.started_unix).min().unwrap_or_default(),
             duration_ns: headers().fold(0, |sum, h| sum.saturating_add(h.duration_ns)),
             status: headers().map(|h| h.status).max().unwrap_or(Status::Cut),
@@ -179,9 +181,10 @@ impl Merged {
         CaptureId::from_bytes(id)
     }
 
-    /// The different values of a text, in order.
+    /// The different values of a text, in order; one that is empty says nothing.
     fn list(&self, text: impl Fn(&Header) -> &String) -> String {
-        let texts: BTreeSet<&str> = self.sources.values().map(|header| text(header).as_str()).collect();
+        let texts = self.sources.values().map(|header| text(header).as_str());
+        let texts: BTreeSet<&str> = texts.filter(|text| !text.is_empty()).collect();
         texts.into_iter().collect::<Vec<_>>().join(", ")
     }
 }

@@ -28,14 +28,14 @@ pub use digest::digest;
 pub use read::read;
 pub use writer::{CaptureWriter, Existing, write};
 
-/// The tables; see the comments there.
-const SCHEMA: &str = include_str!("schema.sql");
+/// The tables of each format, as far as the one before does not have them; see the comments there.
+const SCHEMAS: [&str; FORMAT as usize] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
 
 /// `PRAGMA application_id`: "SLIM".
 const APPLICATION_ID: u32 = 0x534c_494d;
 
-/// `PRAGMA user_version`: the newest format that we read, and the one that we write.
-const FORMAT: u32 = 1;
+/// `PRAGMA user_version`: the newest format that we read, and the one that we write. All older ones are read.
+const FORMAT: u32 = 2;
 
 /// Longest `path` and `exe` in bytes: `PATH_MAX` (4,096) is not enough, because a relative request is stored
 /// behind a working directory that may itself be deeper than `PATH_MAX`.
@@ -62,6 +62,11 @@ const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// One row of `sqlite_schema`: type, name, table, statement (none for an index that SQLite makes by itself).
 type SchemaRow = (String, String, String, Option<String>);
+
+/// Makes the tables of `format`.
+fn create_schema(db: &Connection, format: u32) -> rusqlite::Result<()> {
+    SCHEMAS.iter().take(format as usize).try_for_each(|schema| db.execute_batch(schema))
+}
 
 /// Everything that the database defines, as SQLite stores it.
 fn schema_of(db: &Connection) -> rusqlite::Result<Vec<SchemaRow>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{ExecCommand, duration};
+use super::values::{ExecCommand, SourceArg, duration};
 use crate::engine::{Publish, VolumeSpec};
 use crate::image;
 
@@ -93,6 +93,20 @@ pub struct BuildArgs {
     /// Wins over the trace, never over --include of the same path: that contradicts (exit 6).
     #[arg(long, value_name = "GLOB", help_heading = "Evidence")]
     pub exclude: Vec<String>,
+
+    /// Where the trace listens
+    ///
+    /// As in `slim trace`. The file system layer tells every object, however it is reached, at the least cost; system
+    /// calls tell strings and failures as well. What could not be had is said, here and in the capture.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "SOURCE",
+        help_heading = "Evidence",
+        conflicts_with = "from"
+    )]
+    pub source: SourceArg,
 
     /// When the exercise is over.
     #[command(flatten)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::duration;
+use super::values::{SourceArg, duration};
 
 const LONG_ABOUT: &str = "\
 Record what running containers use, for a later build.
@@ -36,6 +36,13 @@ pub struct TraceArgs {
     /// image. The later ones are seen from their first instruction.
     #[arg(long, value_name = "IMAGE", help_heading = "What to trace")]
     pub image: Vec<String>,
+
+    /// Where to listen
+    ///
+    /// The file system layer tells every object, however it is reached, at the least cost; system calls tell strings and
+    /// failures as well. What could not be had is said, here and in the capture.
+    #[arg(long, value_enum, default_value_t, value_name = "SOURCE", help_heading = "What to trace")]
+    pub source: SourceArg,
 
     /// File of the capture [default: NAME.slim]
     ///

@@ -3,7 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::path::quote;
+use clap::ValueEnum;
+
+use crate::{path::quote, tracer::Choice};
 
 /// A command of `--exec`, split into words as a shell would, with nothing expanded.
 ///
@@ -12,6 +14,31 @@ use crate::path::quote;
 pub struct ExecCommand {
     /// The words; never empty.
     pub words: Vec<String>,
+}
+
+/// What `--source` listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum SourceArg {
+    /// The file system layer where the kernel allows it, else system calls
+    #[default]
+    Auto,
+    /// System calls: works everywhere, costs every process of the host a little
+    Syscalls,
+    /// The kernel's file system layer: objects, however they are reached
+    Vfs,
+    /// Both: also names that were looked for and absent
+    Both,
+}
+
+impl From<SourceArg> for Choice {
+    fn from(source: SourceArg) -> Self {
+        match source {
+            SourceArg::Auto => Self::Auto,
+            SourceArg::Syscalls => Self::Syscalls,
+            SourceArg::Vfs => Self::Vfs,
+            SourceArg::Both => Self::Both,
+        }
+    }
 }
 
 /// Why a command line cannot be split.

@@ -2,9 +2,9 @@
 
 use super::{CommandError, Context};
 use crate::{
-    doctor::{self, Facts, ProbeError},
+    doctor::{self, Facts, ProbeError, Trial},
     report::{DoctorReport, terminal},
-    tracer::{Options, Tracer},
+    tracer::{Choice, Options, Tracer},
 };
 
 /// Runs the command.
@@ -20,9 +20,10 @@ pub(super) async fn execute(context: &Context) -> Result<(), CommandError> {
 }
 
 /// Loads and attaches the real programs with nothing in scope: no smaller probe would prove as much.
-fn probe() -> Result<String, ProbeError> {
+fn probe() -> Result<Trial, ProbeError> {
     let began = std::time::Instant::now();
-    let tracer = Tracer::start(&Options::default())?;
-    drop(tracer);
-    Ok(format!("all programs load and attach ({} ms)", began.elapsed().as_millis()))
+    let tracer = Tracer::start(&Options { sources: Choice::Auto, ..Options::default() })?;
+    let works = format!("all programs load and attach ({} ms)", began.elapsed().as_millis());
+    let sources = tracer.sources();
+    Ok(Trial { works, sources: sources.to_string(), fallback: sources.remarks() })
 }

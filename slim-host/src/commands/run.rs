@@ -53,9 +53,10 @@ pub(super) async fn observe(
     signals: &Signals,
     output: &Output,
 ) -> Result<Observed, CommandError> {
-    let (session, container) = tokio::join!(Session::start(engine.info(), Newcomers::Ignore), async {
-        Ok(cleanup.create(&spec(image, args)?).await?)
-    });
+    let (session, container) =
+        tokio::join!(Session::start(engine.info(), Newcomers::Ignore, args.source.into()), async {
+            Ok(cleanup.create(&spec(image, args)?).await?)
+        });
     let (mut session, container): (_, Result<OwnedContainer, CommandError>) = (session?, container);
     let container = container?;
     let header = session.header(image.identity(), engine.info())?;

@@ -20,7 +20,7 @@ use crate::{
     output::{Live, LiveCounts},
     path::quote,
     tracer::{
-        self, Aggregate, CgroupMode, Loss, Options, Tracer, TracerError,
+        self, Aggregate, CgroupMode, Choice, Loss, Options, Tracer, TracerError,
         cgroup::{self, Group},
         root::{self, RootMount},
         snapshot,
@@ -65,6 +65,7 @@ impl Session {
     pub(super) async fn start(
         engine: &EngineInfo,
         newcomers: tracer::Newcomers,
+        sources: Choice,
     ) -> Result<Self, CommandError> {
         if !rustix::process::geteuid().is_root() {
             return Err(CommandError::NotRoot);
@@ -74,7 +75,7 @@ impl Session {
             return Err(CommandError::EngineElsewhere { engine: quote(engine.kernel.as_bytes()), kernel });
         }
         let mode = cgroup_mode(engine)?;
-        let options = options(mode.clone(), newcomers, engine);
+        let options = Options { sources, ..options(mode.clone(), newcomers, engine) };
         let tracer = tokio::task::spawn_blocking(move || Tracer::start(&options))
             .await
             .map_err(|_| CommandError::Defect("loaded the kernel programs"))??;
@@ -112,6 +113,8 @@ impl Session {
             engine: engine.title(),
             kernel: quote(rustix::system::uname().release().to_bytes()),
             slim_version: env!("CARGO_PKG_VERSION").to_owned(),
+            sources: self.tracer.sources().names().join("+"),
+            fallback: self.tracer.sources().remarks().map_or(String::new(), |text| quote(text.as_bytes())),
             started_unix: self.started_unix,
             duration_ns: 0,
             status: Status::Cut,
@@ -388,6 +391,7 @@ fn options(cgroups: CgroupMode, newcomers: tracer::Newcomers, engine: &EngineInf
         newcomers,
         ring_bytes: number("SLIM_TEST_RING_BYTES").unwrap_or(defaults.ring_bytes),
         seen_entries: number("SLIM_TEST_SEEN_ENTRIES").or(defaults.seen_entries),
+        ..defaults
     }
 }
 

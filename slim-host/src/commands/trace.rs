@@ -53,7 +53,7 @@ async fn trace(
     let newcomers = if args.image.is_empty() { Newcomers::Ignore } else { Newcomers::Adopt };
     // Listening starts before we look who runs, or a container that starts in between would be missed.
     let listening = SystemTime::now();
-    let mut tracing = Tracing::begin(engine, images, files, newcomers).await?;
+    let mut tracing = Tracing::begin(engine, images, files, newcomers, args.source.into()).await?;
     for container in &named {
         tracing.attach(container)?;
     }

@@ -29,6 +29,7 @@ pub fn checks(facts: &Facts) -> Vec<Check> {
         btf(facts),
         capabilities(facts),
         bpf(facts),
+        sources(facts),
         tracefs(facts),
         engine(facts),
         same_kernel(facts),
@@ -119,12 +120,24 @@ fn capabilities(facts: &Facts) -> Check {
 fn bpf(facts: &Facts) -> Check {
     const NAME: &str = "bpf";
     match &facts.bpf {
-        Probe::Works(what) => good(NAME, quote(what.as_bytes())),
+        Probe::Works(trial) => good(NAME, quote(trial.works.as_bytes())),
         Probe::Refused(error) => bad(
             NAME,
             line(error.as_ref()),
             "Run slim as root on the host, outside of sandboxes whose seccomp profile forbids bpf(2); kernel lockdown in mode confidentiality forbids it, too.",
         ),
+    }
+}
+
+fn sources(facts: &Facts) -> Check {
+    const NAME: &str = "sources";
+    const REMEDY: &str = "Nothing needs to be done: slim listens to what there is. For the file system layer, run it outside of sandboxes, on x86-64, or on arm64 from Linux 6.4.";
+    match &facts.bpf {
+        Probe::Works(trial) => match &trial.fallback {
+            None => good(NAME, quote(trial.sources.as_bytes())),
+            Some(why) => limited(NAME, quote(format!("{}; {why}", trial.sources).as_bytes()), REMEDY),
+        },
+        Probe::Refused(_) => limited(NAME, "not looked at: no BPF", "See the check \"bpf\"."),
     }
 }
 

@@ -33,11 +33,22 @@ pub enum FactError {
 /// Why a trial of BPF failed; the tracer's own error, boxed because this part does not know the tracer.
 pub type ProbeError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What a trial of BPF found; in the tracer's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// Which programs work.
+    pub works: String,
+    /// What would be listened to.
+    pub sources: String,
+    /// Why nothing better would be, and what is not seen on this kernel.
+    pub fallback: Option<String>,
+}
+
 /// What came of loading and attaching BPF programs for a trial.
 #[derive(Debug)]
 pub enum Probe {
-    /// They work; in the tracer's words, which ones.
-    Works(String),
+    /// They work.
+    Works(Trial),
     /// They were refused.
     Refused(ProbeError),
 }
@@ -108,7 +119,7 @@ pub struct Facts {
 
 impl Facts {
     /// Looks at this machine and at the engine of `host` (see [`Engine::connect`]); `probe` tries BPF.
-    pub async fn collect(host: Option<&str>, probe: impl FnOnce() -> Result<String, ProbeError>) -> Self {
+    pub async fn collect(host: Option<&str>, probe: impl FnOnce() -> Result<Trial, ProbeError>) -> Self {
         let engine = Engine::connect(host).await;
         let witness = match &engine {
             Ok(engine) => Some(witness(engine).await),
@@ -278,10 +289,11 @@ mod tests {
 
     #[tokio::test]
     async fn collecting_needs_no_engine() {
-        let facts = Facts::collect(Some("unix:///no/such/engine.sock"), || Ok("probe".to_owned())).await;
+        let trial = Trial { works: "probe".into(), sources: "none".into(), fallback: None };
+        let facts = Facts::collect(Some("unix:///no/such/engine.sock"), || Ok(trial.clone())).await;
         assert!(matches!(facts.engine, Err(EngineError::Connect { .. })));
         assert!(facts.witness.is_none() && facts.data_root.is_none());
-        assert!(matches!(facts.bpf, Probe::Works(text) if text == "probe"));
+        assert!(matches!(facts.bpf, Probe::Works(found) if found == trial));
         assert_eq!(facts.kernel.unwrap().release, rustix::system::uname().release().to_string_lossy());
         assert!(facts.capabilities.is_ok() && facts.cgroups.is_ok() && facts.temp.1.is_ok());
     }

@@ -41,10 +41,13 @@ pub(crate) fn used(tree: &FileTree, access: &AccessKey) -> Option<Resolution> {
 /// Whether the operation looks behind a symlink in the last component.
 ///
 /// `open` has `O_NOFOLLOW` and `stat` has `lstat`, which a path alone does not show: following keeps the link
-/// and its target, so it is the safe answer for all but `readlink`.
+/// and its target, so it is the safe answer for all but `readlink`. Sources that know the object and no string tell its
+/// real path: a symlink there is the object itself.
 fn last_link(kind: AccessKind) -> LastLink {
     match kind {
-        AccessKind::Readlink => LastLink::NoFollow,
+        AccessKind::Readlink | AccessKind::Follow | AccessKind::Lookup | AccessKind::Receive => {
+            LastLink::NoFollow
+        }
         AccessKind::Exec
         | AccessKind::Open
         | AccessKind::Stat

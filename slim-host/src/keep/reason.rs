@@ -192,6 +192,9 @@ pub(crate) fn done(kind: AccessKind) -> &'static str {
         AccessKind::Readlink => "read as a link",
         AccessKind::Chdir => "entered as working directory",
         AccessKind::Modify => "changed",
+        AccessKind::Follow => "followed as a link",
+        AccessKind::Lookup => "looked up",
+        AccessKind::Receive => "received as a descriptor",
         AccessKind::Snapshot => "in use when the trace began or ended",
     }
 }

@@ -127,6 +127,10 @@ pub struct CaptureSummary {
     pub events: u64,
     /// Nanoseconds of watching; of several captures, the sum.
     pub duration_ns: u64,
+    /// What was listened to; see [`crate::capture::Header::sources`].
+    pub sources: String,
+    /// Why nothing better was listened to, and what is not seen on this kernel; `None` when there is nothing to say.
+    pub fallback: Option<String>,
     /// What was lost, greatest first.
     pub loss: Vec<LossLine>,
 }
@@ -143,6 +147,8 @@ impl From<&Capture> for CaptureSummary {
             paths: paths.len() as u64,
             events: capture.events(),
             duration_ns: capture.header.duration_ns,
+            sources: capture.header.sources.clone(),
+            fallback: Some(capture.header.fallback.clone()).filter(|text| !text.is_empty()),
             loss: loss::explain(&capture.header.loss),
         }
     }

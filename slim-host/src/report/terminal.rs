@@ -225,6 +225,8 @@ fn observed(capture: &CaptureSummary) -> Vec<Line> {
             .then(tone, capture.status.name())
             .then(Tone::Plain, numbers),
     ];
+    let why = capture.fallback.as_ref().map_or(String::new(), |why| format!("; {why}"));
+    lines.push(labelled("source", elide(&format!("{}{why}", capture.sources), 68)));
     let causes = limited(&capture.loss, MAX_LOSS, |loss| {
         Line::toned(Tone::Warn, format!("{:LABEL$}", "lost"))
             .then(Tone::Plain, format!("{} {}: {}", count(loss.count), loss.cause, loss.meaning))

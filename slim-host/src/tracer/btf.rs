@@ -4,7 +4,8 @@
 //! format is documented in Documentation/bpf/btf.rst (magic 0xeb9f, version 1); little- or big-endian as the machine
 //! is. aya reads BTF too, but keeps its members to itself.
 //!
-//! Not a general BTF library: it answers one question, "at which byte of struct S is member M".
+//! Not a general BTF library: it answers two questions, "at which byte of struct S is member M" and "to which structures
+//! do the parameters of function F point".
 
 use std::{collections::HashMap, ops::Range};
 
@@ -13,6 +14,7 @@ const MAGIC: u16 = 0xeb9f;
 const MAX_NESTING: u32 = 16;
 
 const KIND_INT: u32 = 1;
+const KIND_PTR: u32 = 2;
 const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
@@ -21,6 +23,7 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -153,6 +156,37 @@ impl<'a> Btf<'a> {
         Ok(None)
     }
 
+    /// The parameters of the function `name`, each by the name of the structure to which it points, or `None` when it is
+    /// something else; `None` when there is no such function.
+    ///
+    /// # Errors
+    /// When the table is malformed.
+    pub fn function(&self, name: &str) -> Result<Option<Vec<Option<&'a [u8]>>>, BtfError> {
+        for &start in &self.starts {
+            let found = self.read(start)?;
+            if found.kind() == KIND_FUNC && self.name(found.name)? == name.as_bytes() {
+                let prototype = self.unqualified(found.size_or_type)?;
+                let parameters = prototype.rest.chunks_exact(8).take(prototype.vlen());
+                return parameters
+                    .map(|entry| self.pointee(word(entry, 4)?))
+                    .collect::<Result<_, _>>()
+                    .map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name of the structure to which type `id` is a pointer.
+    fn pointee(&self, id: u32) -> Result<Option<&'a [u8]>, BtfError> {
+        // Type 0 is void, which the table does not hold.
+        let target = |id| if id == 0 { Ok(None) } else { self.unqualified(id).map(Some) };
+        let Some(pointer) = target(id)?.filter(|found| found.kind() == KIND_PTR) else { return Ok(None) };
+        match target(pointer.size_or_type)? {
+            Some(found) if found.kind() == KIND_STRUCT => self.name(found.name).map(Some),
+            Some(_) | None => Ok(None),
+        }
+    }
+
     fn find(&self, id: u32, member: &[u8], nesting: u32) -> Result<Option<u32>, BtfError> {
         if nesting > MAX_NESTING {
             return Err(BtfError::Malformed("types nest too deep"));
@@ -184,7 +218,11 @@ impl<'a> Btf<'a> {
             let found = self.read(*start.ok_or(BtfError::Malformed("no such type"))?)?;
             match found.kind() {
                 KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG => {
-                    id = found.size_or_type
+                    id = found.size_or_type;
+                    if id == 0 {
+                        // Qualified void.
+                        return Ok(found);
+                    }
                 }
                 _ => return Ok(found),
             }
@@ -239,7 +277,7 @@ mod tests {
 
     /// struct outer { int a; union { struct { int b; int c; }; }; int bits : 3 at bit 99; }
     fn fixture() -> Vec<u8> {
-        let strings = b"\0int\0outer\0a\0b\0c\0bits\0ONE\0";
+        let strings = b"\0int\0outer\0a\0b\0c\0bits\0ONE\0run\0";
         let name = |text: &str| {
             let needle = [text.as_bytes(), b"\0"].concat();
             strings.windows(needle.len()).position(|window| window == needle).unwrap() as u32
@@ -265,6 +303,13 @@ mod tests {
                 3 << 24 | 99,
             ], // 5
             vec![0, structure(KIND_ENUM, 0, 1), 4, name("ONE"), 7], // 6
+            vec![0, KIND_CONST << 24, 5],             // 7
+            vec![0, KIND_PTR << 24, 7],               // 8
+            vec![0, KIND_CONST << 24, 0],             // 9
+            vec![0, KIND_PTR << 24, 9],               // 10
+            vec![0, KIND_PTR << 24, 0],               // 11
+            vec![0, KIND_FUNC_PROTO << 24 | 4, 1, 0, 8, 0, 1, 0, 10, 0, 11], // 12
+            vec![name("run"), KIND_FUNC << 24, 12],   // 13
         ]
         .concat();
         let types: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
@@ -292,6 +337,14 @@ mod tests {
     }
 
     #[test]
+    fn parameters_are_known_by_what_they_point_to() {
+        let bytes = fixture();
+        let btf = Btf::parse(&bytes).unwrap();
+        assert_eq!(btf.function("run"), Ok(Some(vec![Some(&b"outer"[..]), None, None, None])));
+        assert_eq!(btf.function("outer"), Ok(None));
+    }
+
+    #[test]
     fn damaged_tables_are_errors_not_panics() {
         let bytes = fixture();
         for len in 0..bytes.len() {
@@ -306,6 +359,7 @@ mod tests {
                 if let Ok(btf) = Btf::parse(&damaged) {
                     let _ = btf.offset("outer", "c");
                     let _ = btf.enumerator("ONE");
+                    let _ = btf.function("run");
                 }
             }
         }

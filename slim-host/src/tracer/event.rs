@@ -110,6 +110,9 @@ fn access_kind(value: u32) -> Result<AccessKind, DecodeError> {
         kind::READLINK => AccessKind::Readlink,
         kind::CHDIR => AccessKind::Chdir,
         kind::MODIFY => AccessKind::Modify,
+        kind::FOLLOW => AccessKind::Follow,
+        kind::LOOKUP => AccessKind::Lookup,
+        kind::RECEIVE => AccessKind::Receive,
         unknown => return Err(DecodeError::Kind(unknown)),
     })
 }

@@ -9,7 +9,6 @@ use std::{
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
     maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, ProgramError},
 };
 use slim_common::{
     config::{CGROUP_V2, Config},
@@ -19,20 +18,20 @@ use slim_common::{
     scope::{ContainerId, ScopeEntry},
 };
 
-use super::{TracerError, btf::Btf, event::Event, loss::Loss, offsets, recursion};
+use super::{
+    TracerError, attach,
+    btf::Btf,
+    event::Event,
+    loss::Loss,
+    offsets, recursion,
+    source::{Choice, Sources},
+    vfs::Fitting,
+};
 
 const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The object that the build script made; empty in builds without a BPF linker.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/slim-ebpf"));
-
-/// Each program with the raw tracepoint that it is attached to; both have the same name. The order matters: groups come
-/// into scope before anything is reported about them.
-const PROGRAMS: [&str; 4] = ["cgroup_mkdir", "cgroup_rmdir", "sched_process_exec", "sys_exit"];
-
-/// How often a program is offered to the verifier, which ends with `EAGAIN` when a signal comes (kernel/bpf/verifier.c,
-/// `do_check`; libbpf tries five times as well).
-const LOAD_ATTEMPTS: u32 = 5;
 
 /// By which control groups containers are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +70,10 @@ pub struct Options {
     pub runtime_root: Option<PathBuf>,
     /// Entries of the deduplication map; `None` for the built-in size. Tests make it tiny.
     pub seen_entries: Option<u32>,
+    /// Where to listen.
+    pub sources: Choice,
+    /// Functions of the kernel that are taken for absent. Tests name some, to have the alternatives.
+    pub absent_functions: &'static [&'static str],
 }
 
 impl Default for Options {
@@ -81,6 +84,8 @@ impl Default for Options {
             ring_bytes: RING_BYTES,
             runtime_root: None,
             seen_entries: None,
+            sources: Choice::default(),
+            absent_functions: &[],
         }
     }
 }
@@ -93,6 +98,9 @@ pub struct Tracer {
     ring: RingBuf<MapData>,
     kernel_log: Option<KernelLog>,
     undecodable: u64,
+    /// Every program that is attached.
+    programs: Vec<&'static str>,
+    sources: Sources,
 }
 
 impl Tracer {
@@ -105,10 +113,11 @@ impl Tracer {
             return Err(TracerError::Stub);
         }
         // Gone before aya reads the same description for itself: the two together would be the agent's peak of memory.
-        let config = {
+        let (config, fitting) = {
             let bytes =
                 fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
-            config(&Btf::parse(&bytes)?, options)?
+            let btf = Btf::parse(&bytes)?;
+            (config(&btf, options)?, Fitting::look_up(&btf, options.absent_functions)?)
         };
         let aya_btf = AyaBtf::from_sys_fs().map_err(|source| TracerError::Btf { source })?;
         let mut loader = EbpfLoader::new();
@@ -119,18 +128,26 @@ impl Tracer {
         if let Some(entries) = options.seen_entries {
             loader.map_max_entries("SEEN", entries);
         }
+        if options.sources == Choice::Syscalls {
+            // Scratch memory that nobody uses.
+            loader.map_max_entries("VFS_SCRATCH", 1);
+        }
         // aya-log's ring costs nothing while its level is off; RUST_LOG decides.
         let level = kernel_log_level();
         loader.override_global(aya_log::LEVEL, &level, true);
         let mut ebpf = loader.load(OBJECT).map_err(|source| TracerError::Load { source })?;
         let kernel_log = if level == 0 { None } else { Some(kernel_log(&mut ebpf)?) };
-        for name in PROGRAMS {
-            attach(&mut ebpf, name, &aya_btf)?;
-        }
+        let (programs, sources) = attach::attach(&mut ebpf, &aya_btf, options.sources, &fitting)?;
         let ring = ebpf.take_map("EVENTS").ok_or(TracerError::Map { name: "EVENTS" })?;
         let ring =
             RingBuf::try_from(ring).map_err(|source| TracerError::MapAccess { name: "EVENTS", source })?;
-        Ok(Self { ebpf, ring, kernel_log, undecodable: 0 })
+        Ok(Self { ebpf, ring, kernel_log, undecodable: 0, programs, sources })
+    }
+
+    /// What is listened to.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// Announces a container that has not started: its control group enters the scope when it is made.
@@ -246,7 +263,7 @@ impl Tracer {
     /// When the kernel refuses to tell.
     pub fn loss(&self) -> Result<Loss, TracerError> {
         let mut recursion_misses = 0;
-        for name in PROGRAMS {
+        for &name in &self.programs {
             let program = self.ebpf.program(name).ok_or(TracerError::Program { name })?;
             let fd = program.fd().map_err(|source| TracerError::Attach { name, source })?;
             recursion_misses +=
@@ -271,28 +288,6 @@ fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         other => other,
     }
-}
-
-fn attach(ebpf: &mut Ebpf, name: &'static str, btf: &AyaBtf) -> Result<(), TracerError> {
-    let program: &mut BtfTracePoint = ebpf
-        .program_mut(name)
-        .ok_or(TracerError::Program { name })?
-        .try_into()
-        .map_err(|source| TracerError::Attach { name, source })?;
-    let mut attempts = 0;
-    while let Err(source) = program.load(name, btf) {
-        attempts += 1;
-        if attempts == LOAD_ATTEMPTS || !interrupted(&source) {
-            return Err(TracerError::Attach { name, source });
-        }
-    }
-    program.attach().map_err(|source| TracerError::Attach { name, source })?;
-    Ok(())
-}
-
-/// Whether the verifier gave up because a signal was waiting.
-fn interrupted(error: &ProgramError) -> bool {
-    matches!(error, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EAGAIN))
 }
 
 fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 use slim_common::scope::ScopeEntry;
 use slim_host::{
-    capture::{AccessKey, Outcome},
+    capture::{AccessKey, AccessRecord, Outcome},
     tracer::{Aggregate, Options, Tracer, cgroup},
 };
 
@@ -78,16 +78,27 @@ impl Session {
         Ok(accesses)
     }
 
+    /// The new accesses of `target`, the sentinel among them.
+    ///
+    /// # Errors
+    /// When the kernel counted an access that never arrived.
+    pub fn keys(&mut self, target: u32) -> Result<Vec<AccessKey>> {
+        Ok(self.changed(target)?.into_iter().map(|(key, _)| key).collect())
+    }
+
     /// The new accesses of `target` with their counts, whether or not there was a sentinel.
     ///
     /// # Errors
     /// When the kernel counted an access that never arrived.
     pub fn all_counts(&mut self, target: u32) -> Result<BTreeMap<String, u64>> {
+        Ok(self.changed(target)?.into_iter().map(|(key, record)| (line(&key), record.count)).collect())
+    }
+
+    fn changed(&mut self, target: u32) -> Result<Vec<(AccessKey, AccessRecord)>> {
         self.drain();
         let undelivered = self.aggregate.count(&self.tracer.totals()?);
         ensure!(undelivered == 0, "{undelivered} accesses were counted and never arrived");
-        let changed = self.aggregate.take_changed(target);
-        Ok(changed.into_iter().map(|(key, record)| (line(&key), record.count)).collect())
+        Ok(self.aggregate.take_changed(target))
     }
 
     /// The lines of [`Self::counts`].
@@ -124,7 +135,8 @@ impl Session {
 }
 
 /// One access as text: kind, path and, of a failed one, the error.
-fn line(AccessKey { path, kind, outcome }: &AccessKey) -> String {
+#[must_use]
+pub fn line(AccessKey { path, kind, outcome }: &AccessKey) -> String {
     match outcome {
         Outcome::Found => format!("{} {path}", kind.name()),
         Outcome::Failed(number) => format!("{} {path} {}", kind.name(), errno::name(*number)),

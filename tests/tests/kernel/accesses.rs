@@ -266,6 +266,11 @@ const TABLES: &[(&str, &[Case])] = &[
     ("compat", COMPAT),
 ];
 
+/// Names and steps of the cases of every table.
+pub(crate) fn cases() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLES.iter().flat_map(|(_, cases)| cases.iter().map(|(name, steps, _)| (*name, *steps)))
+}
+
 /// Runs all cases under one tracer, which takes a second to load, each in a group of its own.
 #[test]
 fn each_call_is_reported_as_it_is() -> Result<()> {

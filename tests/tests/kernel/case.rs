@@ -47,14 +47,19 @@ impl Case {
         Ok(seen)
     }
 
-    fn attempt(&self, mut plan: Plan, session: &mut Session, target: u32) -> Result<String> {
+    /// Performs the steps by `plan` to their end.
+    pub(crate) fn perform(&self, mut plan: Plan) -> Result<()> {
         if let Some(options) = self.overlay {
             plan = plan.overlay_options(options);
         }
         if let Some(path) = self.gift {
             plan = plan.gift(path);
         }
-        let seen = plan.run(&self.steps).and_then(|()| session.accesses(target));
+        plan.run(&self.steps)
+    }
+
+    fn attempt(&self, plan: Plan, session: &mut Session, target: u32) -> Result<String> {
+        let seen = self.perform(plan).and_then(|()| session.accesses(target));
         let seen = seen.unwrap_or_else(|error| vec![format!("{error:#}")]);
         let losses = session.new_losses().context("losses")?;
         Ok(without_slot(&[seen, losses].concat().join(", ")))

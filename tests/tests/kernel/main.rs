@@ -10,6 +10,7 @@ mod loss;
 mod names;
 mod scope;
 mod snapshot;
+mod sources;
 
 use slim_tests::kernel::{Entry, Plan, Tree};
 

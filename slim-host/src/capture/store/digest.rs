@@ -5,12 +5,13 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::FORMAT;
 use crate::capture::{AccessKey, AccessRecord, Capture, Header, Outcome};
 
 /// The digest of `capture`, `sha256:` and 64 hexadecimal digits: equal for equal captures, wherever they are stored.
 #[must_use]
 pub fn digest(capture: &Capture) -> String {
-    let mut digest = ContentDigest::new(&capture.header);
+    let mut digest = ContentDigest::new(&capture.header, FORMAT);
     for (key, record) in &capture.accesses {
         digest.access(key, record);
     }
@@ -22,11 +23,22 @@ pub fn digest(capture: &Capture) -> String {
 pub(super) struct ContentDigest(Sha256);
 
 impl ContentDigest {
-    /// Begins with the header.
-    pub(super) fn new(header: &Header) -> Self {
+    /// Begins with the header, as far as files of `format` hold it.
+    pub(super) fn new(header: &Header, format: u32) -> Self {
         let mut digest = Self(Sha256::new());
-        let Header { id, image, engine, kernel, slim_version, started_unix, duration_ns, status, loss } =
-            header;
+        let Header {
+            id,
+            image,
+            engine,
+            kernel,
+            slim_version,
+            sources,
+            fallback,
+            started_unix,
+            duration_ns,
+            status,
+            loss,
+        } = header;
         digest.bytes(id.as_bytes());
         for text in [&image.id, &image.reference, &image.config_digest, &image.platform] {
             digest.bytes(text.as_bytes());
@@ -45,6 +57,10 @@ impl ContentDigest {
         for (cause, count) in loss {
             digest.bytes(cause.as_bytes());
             digest.number(*count);
+        }
+        if format >= 2 {
+            digest.bytes(sources.as_bytes());
+            digest.bytes(fallback.as_bytes());
         }
         digest
     }

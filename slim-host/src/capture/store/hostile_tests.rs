@@ -44,6 +44,9 @@ fn forged_content_is_refused() {
         ("UPDATE access SET path = x'2f61' WHERE kind = 'exec'", "its content does not match its digest"),
         ("DELETE FROM access", "its content does not match its digest"),
         ("UPDATE capture SET status = 'lossy'", "its content does not match its digest"),
+        ("UPDATE about SET value = 'vfs' WHERE name = 'sources'", "its content does not match its digest"),
+        ("DELETE FROM about", "its content does not match its digest"),
+        ("PRAGMA user_version = 1", "its tables are not those of a capture"),
         (
             "UPDATE capture SET content_digest = NULL",
             "column capture.content_digest holds an impossible value",
@@ -146,7 +149,7 @@ fn other_files_are_refused_politely() {
     let quoted = newer.path.display();
     assert_eq!(
         newer.read().unwrap_err().to_string(),
-        format!("{quoted} has capture format 9, this slim reads format 1; read it with a newer slim")
+        format!("{quoted} has capture format 9, this slim reads format 2; read it with a newer slim")
     );
     assert!(matches!(Forge::new("PRAGMA user_version = 0").read(), Err(CaptureError::Foreign { .. })));
 }

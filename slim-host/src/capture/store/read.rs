@@ -20,7 +20,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
 use super::{
     APPLICATION_ID, FORMAT, MAX_ACCESSES, MAX_CAUSES, MAX_COMM_BYTES, MAX_FILE_BYTES, MAX_LAYERS,
-    MAX_PATH_BYTES, MAX_TEXT_BYTES, SCHEMA, SELECT_ACCESSES, SELECT_HEADER, digest::ContentDigest, schema_of,
+    MAX_PATH_BYTES, MAX_TEXT_BYTES, SELECT_ACCESSES, SELECT_HEADER, create_schema, digest::ContentDigest,
+    schema_of,
 };
 use crate::{
     capture::{
@@ -29,6 +30,9 @@ use crate::{
     },
     path::RequestedPath,
 };
+
+/// What the writers of format 1 listened to.
+const FORMAT_1_SOURCES: &str = "syscalls";
 
 /// Bytes of SQLite's file header, <https://www.sqlite.org/fileformat2.html#the_database_header>.
 const DATABASE_HEADER: usize = 100;
@@ -115,7 +119,7 @@ fn check_database_header(file: &File, path: &Path) -> Result<u64, CaptureError> 
     if found > FORMAT {
         return Err(CaptureError::Newer { path: display(path), found, supported: FORMAT });
     }
-    if found != FORMAT {
+    if found == 0 {
         return Err(foreign());
     }
     // Two bytes at 16; the value 1 stands for 65,536.
@@ -168,12 +172,13 @@ fn read_database(db: rusqlite::Result<Connection>, path: &Path) -> Result<Captur
 
 fn read_checked(db: &Connection) -> Result<Capture, Damage> {
     restrict(db)?;
-    check_schema(db)?;
-    let (header, stored) = unverified_header(db)?;
+    let format = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    check_schema(db, format)?;
+    let (header, stored) = unverified_header(db, format)?;
     if stored.is_none() && header.status != Status::Cut {
         return Err(Damage::Value("capture.content_digest"));
     }
-    let mut digest = stored.is_some().then(|| ContentDigest::new(&header));
+    let mut digest = stored.is_some().then(|| ContentDigest::new(&header, format));
     let mut accesses = Accesses::new();
     each_access(db, |key, record| {
         if let Some(digest) = &mut digest {
@@ -200,9 +205,9 @@ fn restrict(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch("PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0; PRAGMA query_only = ON;")
 }
 
-fn check_schema(db: &Connection) -> Result<(), Damage> {
+fn check_schema(db: &Connection, format: u32) -> Result<(), Damage> {
     let ours = Connection::open_in_memory()?;
-    ours.execute_batch(SCHEMA)?;
+    create_schema(&ours, format)?;
     if schema_of(db)? != schema_of(&ours)? {
         return Err(Damage::Schema);
     }
@@ -211,7 +216,7 @@ fn check_schema(db: &Connection) -> Result<(), Damage> {
 }
 
 /// The header, and the digest that an orderly end stored; the caller compares.
-pub(super) fn unverified_header(db: &Connection) -> Result<(Header, Option<[u8; 32]>), Damage> {
+pub(super) fn unverified_header(db: &Connection, format: u32) -> Result<(Header, Option<[u8; 32]>), Damage> {
     let mut statement = db.prepare(SELECT_HEADER)?;
     let mut rows = statement.query([])?;
     let row = rows.next()?.ok_or(Damage::Header)?;
@@ -220,8 +225,11 @@ pub(super) fn unverified_header(db: &Connection) -> Result<(Header, Option<[u8; 
     let id = <[u8; 16]>::try_from(bytes(row, 0, 16, "capture.capture_id")?)
         .map(CaptureId::from_bytes)
         .map_err(|_| Damage::Value("capture.capture_id"))?;
+    let [sources, fallback] = if format >= 2 { about(db)? } else { [FORMAT_1_SOURCES.into(), String::new()] };
     let header = Header {
         id,
+        sources,
+        fallback,
         image: ImageIdentity {
             id: text(row, 1, "capture.image_id")?,
             reference: text(row, 2, "capture.image_reference")?,
@@ -239,6 +247,24 @@ pub(super) fn unverified_header(db: &Connection) -> Result<(Header, Option<[u8; 
     };
     let digest = row.get(11)?;
     if rows.next()?.is_some() { Err(Damage::Header) } else { Ok((header, digest)) }
+}
+
+/// What is known of the sources, and of the fallback.
+fn about(db: &Connection) -> Result<[String; 2], Damage> {
+    let mut statement = db.prepare("SELECT name, value FROM about ORDER BY name")?;
+    let mut rows = statement.query([])?;
+    let mut about = [String::new(), String::new()];
+    while let Some(row) = rows.next()? {
+        let [sources, fallback] = &mut about;
+        let value = match text(row, 0, "about.name")?.as_str() {
+            "sources" => sources,
+            "fallback" => fallback,
+            // Any other name is of a format that we do not know.
+            _ => return Err(Damage::Value("about.name")),
+        };
+        *value = text(row, 1, "about.value")?;
+    }
+    Ok(about)
 }
 
 fn layers(db: &Connection) -> Result<Vec<String>, Damage> {

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OpenFlags, Transaction, params};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
 use super::{
-    MAX_ACCESSES, MAX_COMM_BYTES, MAX_FILE_BYTES, MAX_PATH_BYTES, SCHEMA, digest::ContentDigest, read,
+    FORMAT, MAX_ACCESSES, MAX_COMM_BYTES, MAX_FILE_BYTES, MAX_PATH_BYTES, create_schema,
+    digest::ContentDigest, read,
 };
 use crate::capture::{
     AccessKey, AccessRecord, Capture, CaptureError, Damage, Header, LossCounts, Outcome, Status,
@@ -285,7 +286,7 @@ fn lock_existing(path: &Path) -> Result<Option<File>, CaptureError> {
 fn initialise(path: &Path, header: &Header) -> rusqlite::Result<()> {
     let mut db = Connection::open_with_flags(path, flags())?;
     let tx = db.transaction()?;
-    tx.execute_batch(SCHEMA)?;
+    create_schema(&tx, FORMAT)?;
     let image = &header.image;
     tx.execute(
         "INSERT INTO capture (only_row, capture_id, image_id, image_reference, config_digest, platform, engine, \
@@ -302,6 +303,11 @@ fn initialise(path: &Path, header: &Header) -> rusqlite::Result<()> {
             header.started_unix,
         ],
     )?;
+    for (name, value) in [("sources", &header.sources), ("fallback", &header.fallback)] {
+        if !value.is_empty() {
+            tx.execute("INSERT INTO about (name, value) VALUES (?, ?)", params![name, value])?;
+        }
+    }
     for (position, diff_id) in (0_i64..).zip(&image.diff_ids) {
         tx.execute("INSERT INTO layer (position, diff_id) VALUES (?, ?)", params![position, diff_id])?;
     }
@@ -376,8 +382,8 @@ fn end(tx: &Transaction<'_>, status: Status, loss: &LossCounts, duration_ns: u64
 }
 
 fn content_digest(db: &Connection) -> Result<[u8; 32], Damage> {
-    let (header, _) = read::unverified_header(db)?;
-    let mut digest = ContentDigest::new(&header);
+    let (header, _) = read::unverified_header(db, FORMAT)?;
+    let mut digest = ContentDigest::new(&header, FORMAT);
     read::each_access(db, |key, record| {
         digest.access(&key, &record);
         Ok(())

@@ -21,7 +21,7 @@ use crate::{
     output::{Live, LiveCounts},
     path::quote,
     report::TraceReport,
-    tracer::Newcomers,
+    tracer::{Choice, Newcomers},
 };
 
 /// Between two looks at a container that the engine says runs and that we cannot attach to.
@@ -69,12 +69,13 @@ impl<'a> Tracing<'a> {
         images: Vec<SourceImage>,
         files: Vec<PathBuf>,
         newcomers: Newcomers,
+        sources: Choice,
     ) -> Result<Self, CommandError> {
         // One that cannot be written must not leave others begun.
         if let Some(file) = files.iter().find(|file| file.symlink_metadata().is_ok()) {
             return Err(CommandError::CaptureExists(file.clone()));
         }
-        let mut session = Session::start(engine.info(), newcomers).await?;
+        let mut session = Session::start(engine.info(), newcomers, sources).await?;
         let mut subjects = Vec::with_capacity(images.len());
         for ((image, file), target) in images.into_iter().zip(files).zip(0..) {
             let header = session.header(image.identity(), engine.info())?;

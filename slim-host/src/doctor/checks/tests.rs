@@ -1,6 +1,6 @@
 //! A healthy machine, and one thing wrong at a time.
 
-use super::super::facts::{FactError, ProbeError};
+use super::super::facts::{FactError, ProbeError, Trial};
 use super::super::is_usable;
 use super::*;
 use crate::engine::EngineError;
@@ -21,6 +21,14 @@ fn docker() -> EngineInfo {
     }
 }
 
+fn trial(fallback: Option<&str>) -> Trial {
+    Trial {
+        works: "12 raw tracepoints".into(),
+        sources: "vfs (vfs_open)".into(),
+        fallback: fallback.map(str::to_owned),
+    }
+}
+
 fn healthy() -> Facts {
     Facts {
         capabilities: Ok(u64::MAX),
@@ -28,7 +36,7 @@ fn healthy() -> Facts {
         btf: Ok(5 << 20),
         tracefs: Ok(Some("/sys/kernel/tracing".into())),
         cgroups: Ok(CgroupMounts { unified: Some("/sys/fs/cgroup".into()), v1_controllers: [].into() }),
-        bpf: Probe::Works("12 raw tracepoints".into()),
+        bpf: Probe::Works(trial(None)),
         engine: Ok(docker()),
         witness: Some(Ok(Witness::Seen { container: "web".into() })),
         data_root: Some(Some("/var/lib/docker".into())),
@@ -69,6 +77,7 @@ fn a_healthy_machine() {
             ("btf", "/sys/kernel/btf/vmlinux, 5120 KiB"),
             ("capabilities", "all that tracing and mounting need"),
             ("bpf", "12 raw tracepoints"),
+            ("sources", "vfs (vfs_open)"),
             ("tracefs", "/sys/kernel/tracing"),
             ("engine", "docker 28.2.2, API 1.50"),
             ("same-kernel", "container web is in our /proc"),
@@ -114,7 +123,11 @@ fn privileges() {
     check(|facts| facts.capabilities = Ok(!(1 << CAP_SYS_PTRACE)), &[("capabilities", Health::Limited)]);
     check(|facts| facts.overlay = Err(os_error()), &[("overlay", Health::Limited)]);
     let refused = || -> ProbeError { "no\x1b[2Jbpf".into() };
-    check(|facts| facts.bpf = Probe::Refused(refused()), &[("bpf", Health::Bad)]);
+    check(
+        |facts| facts.bpf = Probe::Refused(refused()),
+        &[("bpf", Health::Bad), ("sources", Health::Limited)],
+    );
+    check(|facts| facts.bpf = Probe::Works(trial(Some("no\ttrampolines"))), &[("sources", Health::Limited)]);
 }
 
 #[test]

@@ -1,0 +1,366 @@
+//! What the file system hooks report, and that they agree with system calls.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::Path,
+};
+
+use anyhow::{Result, ensure};
+use slim_host::{
+    capture::{AccessKey, AccessKind, Outcome},
+    path::ImagePath,
+    rootfs::{self, FileKind, FileTree, Inode, LastLink, Timestamp},
+    tracer::{Choice, Options, TracerError},
+};
+use slim_tests::kernel::{Entry, Hierarchy, Plan, Session, Tree, can_run, line, skipped};
+
+use crate::{accesses, case::Case, plan};
+
+/// Name; steps as in [`Case`]; all accesses, separated by `, `.
+type Object = (&'static str, &'static str, &'static str);
+
+const OBJECTS: &[Object] = &[
+    ("open", "open /dir/file", "open /dir/file"),
+    ("open, relative", "chdir /dir; open sub/file", "lookup /dir, open /dir/sub/file"),
+    ("open by a directory", "dir /dir; openat sub/file", "open /dir, open /dir/sub/file"),
+    ("open by a symlink", "open /link", "follow /link, open /file"),
+    ("open by two symlinks", "open /chain", "follow /chain, follow /link, open /file"),
+    ("open by a linked directory", "open /dirlink/sub/file", "follow /dirlink, open /dir/sub/file"),
+    (
+        "open by many symlinks",
+        "open /tour",
+        "follow /absolute, follow /dirlink, follow /tour, open /dir/file",
+    ),
+    ("open through ..", "open /dir/sub/../../file", "open /file"),
+    ("open the root", "open /", "open /"),
+    ("open a directory", "open /dir/", "open /dir"),
+    ("open twice", "open /file; open /file", "open /file"),
+    ("hard links are two", "open /file; open /hard", "open /file, open /hard"),
+    ("O_PATH", "open /dir/file O_PATH", "open /dir/file"),
+    ("O_PATH of a symlink", "open /link O_PATH|O_NOFOLLOW", "open /link"),
+    ("made anew", "open /new O_CREAT|O_WRONLY", ""),
+    ("made anew, then opened", "open /new O_CREAT|O_WRONLY; open /new", "open /new"),
+    ("there in spite of O_CREAT", "open /file O_CREAT|O_WRONLY", "open /file"),
+    ("unnamed temporary file", "needs Linux 6.7; open /dir O_TMPFILE|O_WRONLY", ""),
+    ("openat2 in a root", "dir /dir; openat2-in-root /file", "open /dir, open /dir/file"),
+    ("by a dangling symlink", "open /dangling = ENOENT", "follow /dangling"),
+    ("absent", "open /absent = ENOENT", ""),
+    ("forbidden", "uid 65534; open /private/file = EACCES", ""),
+    ("stat", "stat /link", "follow /link, lookup /file"),
+    ("lstat", "lstat /link", "lookup /link"),
+    ("fstatat", "dir /dir; statat file", "lookup /dir/file, open /dir"),
+    ("statx", "statx /dir/file", "lookup /dir/file"),
+    ("access", "access /file", "lookup /file"),
+    ("faccessat2", "dir /dir; accessat2 file", "lookup /dir/file, open /dir"),
+    ("readlink", "readlink /link", "lookup /link"),
+    ("readlinkat", "dir /dir; readlinkat ../chain", "lookup /chain, open /dir"),
+    ("chdir", "chdir /dirlink", "follow /dirlink, lookup /dir"),
+    ("chroot", "chroot /jail; open /dir/file", "lookup /jail, open /jail/dir/file"),
+    ("absolute symlink in a jail", "chroot /jail; stat /file", "lookup /jail, lookup /jail/file"),
+    ("statfs", "statfs /file", "lookup /file"),
+    ("listxattr", "listxattr /file", "lookup /file"),
+    ("llistxattr", "llistxattr /link", "lookup /link"),
+    ("chmod", "chmod /link", "follow /link, lookup /file"),
+    ("lchown", "lchown /link", "lookup /link"),
+    ("truncate", "truncate /file", "lookup /file"),
+    ("utimensat", "chdir /dir; utimensat file", "lookup /dir, lookup /dir/file"),
+    ("inotify", "inotify /dir/file", "lookup /dir/file"),
+    ("link", "link /file /new", "lookup /file"),
+    ("unlink", "unlink /file", "modify /file"),
+    ("unlink of a symlink", "unlink /link", "modify /link"),
+    ("rmdir", "rmdir /private = ENOTEMPTY", "modify /private"),
+    ("rename", "rename /file /moved", "modify /file"),
+    ("rename, then open", "rename /file /moved; open /moved", "modify /file, open /moved"),
+    ("symlink", "symlink /file /new", ""),
+    ("mkdir", "mkdir /new", ""),
+    (
+        "stat by a symlink that the container made",
+        "symlink /dir/file /new; stat /new",
+        "follow /new, lookup /dir/file",
+    ),
+    ("stat by /proc/self/root", "mount proc /proc; stat /proc/self/root/file", "lookup /file, lookup /proc"),
+    (
+        "stat by /proc/self/cwd of a directory",
+        "mount proc /proc; chdir /dir; stat /proc/self/cwd/file",
+        "lookup /dir, lookup /dir/file, lookup /proc",
+    ),
+    (
+        "bind mount of the root's own",
+        "bind /dir /mnt; open /mnt/file",
+        "lookup /dir, lookup /mnt, open /dir/file",
+    ),
+    (
+        "another mount",
+        "mount tmpfs /mnt; open /mnt/x O_CREAT|O_WRONLY; open /mnt/x; stat /mnt/x; open /mnt/../file",
+        "lookup /mnt, open /file",
+    ),
+    (
+        "kernel interfaces, opened",
+        "mount proc /proc; open /proc/self/status; stat /proc/self/status",
+        "lookup /proc",
+    ),
+    (
+        "by a handle",
+        "overlay index=on,nfs_export=on; dir /dir; handle /dir/file",
+        "lookup /dir/file, open /dir, open /dir/file",
+    ),
+    ("received", "gift /file; receive", "receive /file"),
+    ("io_uring open", "needs io_uring; needs Linux 5.12; uring-open /link", "follow /link, open /file"),
+    ("io_uring statx", "needs io_uring; needs Linux 5.12; uring-statx /dir/file", "lookup /dir/file"),
+    ("program", "exec /bin/opener /file", "exec /bin/opener, open /bin/opener, open /file"),
+    ("script", "exec /bin/script", "exec /bin/opener, exec /bin/script, open /bin/opener, open /bin/script"),
+    ("script without its interpreter", "exec /bin/orphan = ENOENT", "open /bin/orphan"),
+    ("not executable", "exec /bin/plain = EACCES", ""),
+    ("execveat", "dir /bin; execat /bin/opener", "exec /bin/opener, open /bin, open /bin/opener"),
+];
+
+#[cfg(target_arch = "x86_64")]
+const COMPAT: &[Object] = &[
+    (
+        "32-bit program",
+        "exec /bin/opener32 /dir/file",
+        "exec /bin/opener32, open /bin/opener32, open /dir/file",
+    ),
+    ("32-bit gate from a 64-bit program", "open-by-gate /dir/file", "open /dir/file"),
+];
+
+#[cfg(not(target_arch = "x86_64"))]
+const COMPAT: &[Object] = &[];
+
+/// The TOMOYO security module, where a kernel has it, looks each program up again by its name.
+fn without_repeated_lookups(mut seen: Vec<String>) -> Vec<String> {
+    let opened: Vec<String> =
+        seen.iter().filter_map(|line| line.strip_prefix("open ")).map(str::to_owned).collect();
+    seen.retain(|line| {
+        line.strip_prefix("lookup /bin/").is_none_or(|name| !opened.contains(&format!("/bin/{name}")))
+    });
+    seen
+}
+
+/// Cases in which the sources differ about what was used of the image; what system calls alone, and what the file system
+/// layer alone tell. A string does not say whether its last symlink was followed, so system calls often tell more; what
+/// failed without reaching an object is in them alone; what no call names is in the file system layer alone.
+const DIFFERENCES: &[(&str, &str, &str)] = &[
+    // What failed without reaching an object.
+    ("forbidden", "/private/file", ""),
+    ("access, forbidden", "/private/file", ""),
+    ("below a file", "/file", ""),
+    ("O_NOFOLLOW on a symlink", "/file, /link", ""),
+    ("O_EXCL on what is there", "/file", ""),
+    ("directory for writing", "/dir", ""),
+    ("unlink of a directory", "/dir", ""),
+    ("symlinkat to what is there", "/dir/file", ""),
+    ("not executable", "/bin/plain", ""),
+    ("x32", "/file", ""),
+    // What a string leaves open, or tells wrongly.
+    ("lstat", "/file", ""),
+    ("lchown", "/file", ""),
+    ("llistxattr", "/file", ""),
+    ("above a root by chroot", "/file", ""),
+    ("chroot to another mount, first of all", "/", ""),
+    // What a failed call found on its way.
+    ("by a dangling symlink", "", "/dangling"),
+    ("script without its interpreter", "", "/bin/orphan"),
+    // What the image alone does not tell: links of the container's own, and those of /proc.
+    ("stat by a symlink that the container made", "", "/dir/file"),
+    ("by /proc/self/root", "", "/link, /proc"),
+    ("stat by /proc/self/root", "", "/file, /proc"),
+    ("stat by /proc/self/cwd", "", "/file, /proc"),
+    ("stat by /proc/self/cwd of a directory", "", "/dir/file, /proc"),
+    ("stat by /proc/self/fd", "", "/proc"),
+    // Mounting, which is no call of interest.
+    ("deleted, then reopened", "", "/proc"),
+    ("open descriptor, renamed", "", "/proc"),
+    ("kernel interfaces", "", "/, /proc"),
+    ("kernel interfaces, opened", "", "/proc"),
+    ("bind mount of the root's own", "", "/dir, /mnt"),
+    ("on another mount", "", "/mnt"),
+    ("another mount", "", "/mnt"),
+    ("absent on another mount", "", "/mnt"),
+    ("deep in another mount", "", "/dir/sub"),
+    ("mount on a mount", "", "/mnt"),
+    // What is no system call with a path.
+    ("received", "", "/file"),
+    ("io_uring open", "", "/file, /link"),
+    ("io_uring statx", "", "/dir/file"),
+];
+
+/// Two tracers on the same processes: each object is reported however it is reached, and both agree about the image.
+///
+/// One test, for in a virtual machine the programs take seconds to load.
+#[test]
+fn objects_are_reported_however_they_are_reached_and_sources_agree() -> Result<()> {
+    let Some(mut vfs) = start(Options { sources: Choice::Vfs, ..Options::default() })? else { return Ok(()) };
+    let mut syscalls = Session::start(&Options { sources: Choice::Syscalls, ..Options::default() })?;
+    let (tree, hierarchy) = (Tree::new()?, Hierarchy::unified()?);
+    let image = names(&tree)?;
+    let exact = OBJECTS.iter().chain(COMPAT).map(|(name, steps, expected)| (*name, *steps, Some(*expected)));
+    let cases = exact.chain(accesses::cases().map(|(name, steps)| (name, steps, None)));
+    let mut wrong = Vec::new();
+    for (target, (name, steps, expected)) in (0..).zip(cases) {
+        let Some(case) = Case::read(name, steps)? else { continue };
+        let group = hierarchy.group()?;
+        vfs.watch(&group, target)?;
+        syscalls.watch(&group, target)?;
+        let seen =
+            observe(&case, || plan(&tree, Entry::Pivot).in_group(&group), [&mut syscalls, &mut vfs], target);
+        let [named, reached] = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                wrong.push(format!("{name}: {error:#}"));
+                continue;
+            }
+        };
+        let lines = lines(&reached);
+        if let Some(expected) = expected
+            && lines != expected
+        {
+            wrong.push(format!("{name}: {lines:?} instead of {expected:?}"));
+        }
+        let [named, reached] = [used(&image, &named), used(&image, &reached)];
+        let only = |these: &BTreeSet<String>, those: &BTreeSet<String>| {
+            these.difference(those).cloned().collect::<Vec<_>>().join(", ")
+        };
+        let found = (only(&named, &reached), only(&reached, &named));
+        let known = DIFFERENCES.iter().find(|(case, ..)| *case == name).map_or(("", ""), |(_, a, b)| (a, b));
+        if (found.0.as_str(), found.1.as_str()) != known {
+            wrong.push(format!("({name:?}, {:?}, {:?}),", found.0, found.1));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// A kernel that lacks the best functions, and one that lacks what nothing can replace.
+#[test]
+fn what_a_kernel_lacks_is_replaced_or_said() -> Result<()> {
+    const BEST: &[&str] = &["vfs_open", "filename_lookup", "security_file_receive"];
+    let lacking = |sources, absent_functions| Options { sources, absent_functions, ..Options::default() };
+    let Some(mut session) = start(lacking(Choice::Vfs, BEST))? else { return Ok(()) };
+    let sources = session.tracer.sources().clone();
+    ensure!(sources.functions.iter().all(|function| !BEST.contains(function)), "{sources}");
+    ensure!(sources.unseen == ["descriptors received over a socket"], "{:?}", sources.unseen);
+    let (tree, hierarchy) = (Tree::new()?, Hierarchy::unified()?);
+    let (group, [target]) = (hierarchy.group()?, session.targets());
+    session.watch(&group, target)?;
+    plan(&tree, Entry::Pivot).in_group(&group).run(&["open /link", "stat /dir/file", "readlink /chain"])?;
+    let seen = session.accesses(target)?;
+    ensure!(seen == ["follow /link", "lookup /chain", "lookup /dir/file", "open /file"], "{seen:?}");
+    drop(session);
+
+    let session = Session::start(&lacking(Choice::Auto, &["security_inode_follow_link"]))?;
+    let sources = session.tracer.sources();
+    let why = sources.fallback.as_deref().unwrap_or_default();
+    ensure!(
+        sources.names() == ["syscalls"] && why.contains("security_inode_follow_link"),
+        "{sources}: {why}"
+    );
+    Ok(())
+}
+
+/// What each session saw of the case, which is performed again when one was skipped for a preempted program (see
+/// [`Case::run`]).
+fn observe<const N: usize>(
+    case: &Case,
+    plan: impl Fn() -> Plan,
+    mut sessions: [&mut Session; N],
+    target: u32,
+) -> Result<[BTreeSet<AccessKey>; N]> {
+    const ATTEMPTS: usize = 5;
+    let mut seen = [const { BTreeSet::new() }; N];
+    for _ in 0..ATTEMPTS {
+        case.perform(plan())?;
+        let mut lost = Vec::new();
+        for (seen, session) in seen.iter_mut().zip(&mut sessions) {
+            seen.extend(session.keys(target)?);
+            lost.extend(session.new_losses()?);
+        }
+        if lost.is_empty() {
+            return Ok(seen);
+        }
+        ensure!(lost.iter().all(|cause| cause.contains("recursion_misses")), lost.join(", "));
+    }
+    anyhow::bail!("skipped in each of {ATTEMPTS} attempts")
+}
+
+/// The accesses as one text, without the sentinel.
+fn lines(accesses: &BTreeSet<AccessKey>) -> String {
+    let mut lines: Vec<String> = accesses.iter().map(line).filter(|line| line != "open /sentinel").collect();
+    lines.sort();
+    without_repeated_lookups(lines).join(", ")
+}
+
+/// A session, unless this kernel refuses to attach to its functions: then it says so.
+fn start(options: Options) -> Result<Option<Session>> {
+    if !can_run() {
+        return Ok(None);
+    }
+    let error = match Session::start(&options) {
+        Ok(session) => return Ok(Some(session)),
+        Err(error) => error,
+    };
+    ensure!(matches!(error.downcast_ref(), Some(TracerError::Vfs { .. })), error);
+    // Not even with CI set is there a way around what the kernel refuses; the virtual machines run this on others.
+    skipped(&format!("{error:#}"));
+    Ok(None)
+}
+
+/// The names of the tree, as an image has them.
+fn names(tree: &Tree) -> Result<FileTree> {
+    let mut names = FileTree::default();
+    let mut pending = vec![tree.lower()];
+    while let Some(path) = pending.pop() {
+        let metadata = path.symlink_metadata()?;
+        let kind = if metadata.is_dir() {
+            for entry in path.read_dir()? {
+                pending.push(entry?.path());
+            }
+            FileKind::Directory
+        } else if metadata.is_symlink() {
+            FileKind::Symlink(path.read_link()?.into_os_string().into_vec())
+        } else {
+            FileKind::Regular
+        };
+        let name = Path::new("/").join(path.strip_prefix(tree.lower())?);
+        let inode = Inode {
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            size: 0,
+            xattrs: BTreeMap::new(),
+        };
+        names.insert(ImagePath::new(name.as_os_str().as_bytes())?, inode);
+    }
+    Ok(names)
+}
+
+/// What accesses prove about the image.
+fn used(image: &FileTree, accesses: &BTreeSet<AccessKey>) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for AccessKey { path, kind, outcome } in accesses {
+        if *outcome == Outcome::Failed(libc::ENOENT) {
+            continue;
+        }
+        let last = match kind {
+            AccessKind::Readlink | AccessKind::Follow | AccessKind::Lookup | AccessKind::Receive => {
+                LastLink::NoFollow
+            }
+            AccessKind::Exec
+            | AccessKind::Open
+            | AccessKind::Stat
+            | AccessKind::Access
+            | AccessKind::Chdir
+            | AccessKind::Modify
+            | AccessKind::Snapshot => LastLink::Follow,
+        };
+        let resolution = rootfs::resolve(image, path, last);
+        used.extend(resolution.symlinks.iter().map(ToString::to_string));
+        if let rootfs::Outcome::Found(end) | rootfs::Outcome::NotDirectory(end) = resolution.outcome {
+            used.insert(end.to_string());
+        }
+    }
+    used
+}
