@@ -14,7 +14,7 @@ use crate::path::{ImagePath, PathError};
 pub mod archive;
 pub mod layers;
 pub mod limits;
-mod mountinfo;
+mod lower;
 pub mod overlay;
 pub mod resolve;
 pub mod source;

@@ -19,7 +19,7 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
-use super::mountinfo;
+use super::lower;
 use crate::path::quote;
 
 /// Why the layer directories cannot be used. The remedy is always the engine's image export.
@@ -147,7 +147,7 @@ impl LayerDirs {
     /// # Errors
     /// When the container's root is not an overlay of the engine's own layers, or not of as many as `layers`.
     pub fn from_mountinfo(text: &[u8], roots: &StorageRoots, layers: usize) -> Result<Self, LayersError> {
-        let places = mountinfo::root_lower_dirs(text)?
+        let places = lower::of_root(text)?
             .iter()
             .map(|dir| Place::of(dir, roots)?.layer())
             .collect::<Result<Vec<_>, _>>()?;
