@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod build;
+mod captures;
 mod doctor;
 mod error;
 mod explain;
@@ -49,6 +50,7 @@ impl Context {
     ) -> Result<(), CommandError> {
         match self.format {
             Format::Json => self.output.json(&Document::new(kind, result))?,
+            Format::Jsonl => self.output.json_lines([Document::new(kind, result)])?,
             Format::Text => self.output.page(&page(result))?,
         }
         Ok(())
