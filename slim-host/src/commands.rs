@@ -23,6 +23,7 @@ mod session;
 mod signals;
 mod source;
 mod state;
+mod strangers;
 mod trace;
 
 pub use error::CommandError;

@@ -18,7 +18,12 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use attach::container_id;
 
-use super::{CommandError, newcomers::Newcomers, recorder::Recorder};
+use super::{
+    CommandError,
+    newcomers::Newcomers,
+    recorder::Recorder,
+    strangers::{Parting, Strangers},
+};
 use crate::{
     capture::{AccessKey, AccessRecord, Accesses, Capture, CaptureId, Header, ImageIdentity, Status},
     output::{Live, LiveCounts, Output},
@@ -55,6 +60,7 @@ pub(super) struct Session {
     started_unix: i64,
     recorders: BTreeMap<u32, Recorder>,
     newcomers: Newcomers,
+    strangers: Strangers,
     /// Containers that have ended, and when.
     retired: Vec<(Instant, ContainerId)>,
     /// Living processes whose open files could not be listed.
@@ -123,6 +129,7 @@ impl Session {
             started_unix: i64::try_from(unix).unwrap_or(i64::MAX),
             recorders: BTreeMap::new(),
             newcomers: Newcomers::default(),
+            strangers: Strangers::new(Instant::now()),
             retired: Vec::new(),
             snapshot_failed: 0,
             ticks,
@@ -287,8 +294,10 @@ impl Session {
                 self.newcomers.lose();
                 continue;
             };
-            if let Some(event) = self.newcomers.sort(container, event, now) {
-                self.aggregate.add(event);
+            let (group, key) = (event.cgroup, event.key);
+            match self.newcomers.sort(container, event, now) {
+                Some(event) => self.aggregate.add(event),
+                None => self.strangers.note(group, key),
             }
         }
         for forgotten in self.newcomers.forget(now) {
@@ -300,9 +309,30 @@ impl Session {
         for (_, container) in self.retired.extract_if(.., |retired| overdue(retired)) {
             self.tracer.forget(&container)?;
         }
+        if self.strangers.is_due(now) {
+            self.part(now)?;
+        }
         if self.aggregate.files() > 0 {
             self.progress.last_new_ns.store(self.aggregate.last_new_ns(), Ordering::Relaxed);
         }
+        Ok(())
+    }
+
+    /// Lets go of containers of other images that were adopted.
+    fn part(&mut self, now: Instant) -> Result<(), CommandError> {
+        let adopted = self.tracer.adoptions()?;
+        let Parting { release, disown, keys } =
+            self.strangers.look(now, &adopted, |container| self.newcomers.is_claimed(container));
+        for (group, container) in release {
+            self.newcomers.abandon(container);
+            self.tracer.unwatch(group)?;
+        }
+        for group in disown {
+            self.tracer.disown(group)?;
+        }
+        // The kernel's first: what it counts must be known here.
+        self.tracer.unsee(&keys)?;
+        self.aggregate.forget(&keys);
         Ok(())
     }
 

@@ -162,6 +162,15 @@ impl Aggregate {
         }
     }
 
+    /// Forgets keys that the kernel has forgotten, and of which no access is kept.
+    pub fn forget(&mut self, keys: &[DedupKey]) {
+        for key in keys {
+            if self.keys.get(key) == Some(&[NOWHERE; 2]) {
+                self.keys.remove(key);
+            }
+        }
+    }
+
     /// Takes in what a process holds at `now_ns` of `CLOCK_MONOTONIC`.
     pub fn add_holder(&mut self, target: Target, holder: Holder, now_ns: u64) {
         let key = AccessKey { path: holder.path, kind: AccessKind::Snapshot, outcome: Outcome::Found };
