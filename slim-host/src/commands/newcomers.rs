@@ -114,6 +114,11 @@ impl Newcomers {
         None
     }
 
+    /// Whether a container waits to be claimed.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Whether somebody wants the container.
     pub(super) fn is_claimed(&self, container: &ContainerId) -> bool {
         self.claimed.contains_key(container)

@@ -167,6 +167,11 @@ impl Session {
         self.feed = Some(feed);
     }
 
+    /// Whether there are accesses of containers of which nobody has said yet whose they are.
+    pub(super) fn has_unsorted(&self) -> bool {
+        self.newcomers.has_waiting()
+    }
+
     /// How far the session is, to be asked while it goes on.
     pub(super) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::{Stream, StreamExt as _};
@@ -38,6 +38,9 @@ const LOOKS: u32 = 25;
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Attempts in a row: an engine that restarts comes back within a minute.
 const ATTEMPTS: u32 = 60;
+
+/// How long the end of a trace waits for the engine to say whose the last containers were: it may be slow to tell.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
 
@@ -158,10 +161,20 @@ impl Tracing {
         let mut events: Events = Box::pin(engine.watch(images, since));
         let (mut heard, mut failures) = (since, 0);
         self.look_at_running(engine, live).await?;
+        let mut over = None;
         loop {
+            if over.as_ref().is_some_and(|(since, _): &(Instant, _)| {
+                since.elapsed() >= LAST_WORDS || !self.session.has_unsorted()
+            }) && let Some((_, ended)) = over.take()
+            {
+                return ended;
+            }
             tokio::select! {
                 biased;
-                ended = &mut end => return ended,
+                ended = &mut end, if over.is_none() => {
+                    over = Some((Instant::now(), ended));
+                    self.session.tick(live).await?;
+                }
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         (heard, failures) = (time_of(&event).unwrap_or(heard), 0);
@@ -182,7 +195,7 @@ impl Tracing {
                 ticked = self.session.tick(live) => ticked?,
             }
             let some = self.subjects.iter().any(|subject| !subject.containers.is_empty());
-            if until_exit && some && self.running == 0 && self.looks.is_empty() {
+            if over.is_none() && until_exit && some && self.running == 0 && self.looks.is_empty() {
                 return Ok(End::AllEnded);
             }
         }
@@ -273,16 +286,10 @@ impl Tracing {
 
     fn take(&mut self, engine: &Engine, event: &ContainerEvent) -> Result<(), CommandError> {
         match event.kind {
-            ContainerEventKind::Created => {
-                if let Some((target, subject)) = self.target_of(&event.image_id) {
-                    if !subject.knows(&event.id) {
-                        let short = event.id.get(..12).unwrap_or(&event.id).to_owned();
-                        subject.containers.push((event.id.clone(), short));
-                    }
-                    self.session.announce(&event.id, target)?;
-                }
-            }
+            ContainerEventKind::Created => self.claim(event)?,
             ContainerEventKind::Started => {
+                // One that was created before we listened, and may be gone before we can look at it.
+                self.claim(event)?;
                 self.running += 1;
                 self.looks.spawn(look(engine.clone(), event.id.clone(), Duration::ZERO, 0));
             }
@@ -292,6 +299,16 @@ impl Tracing {
             }
         }
         Ok(())
+    }
+
+    /// Takes what a container does, and has done already, for one of the images.
+    fn claim(&mut self, event: &ContainerEvent) -> Result<(), CommandError> {
+        let Some((target, subject)) = self.target_of(&event.image_id) else { return Ok(()) };
+        if !subject.knows(&event.id) {
+            let short = event.id.get(..12).unwrap_or(&event.id).to_owned();
+            subject.containers.push((event.id.clone(), short));
+        }
+        self.session.announce(&event.id, target)
     }
 
     /// A container that ended while we looked at it was traced since it was announced, or cannot be traced any more.
