@@ -114,9 +114,9 @@ pub enum CommandError {
     /// A control group without processes.
     #[error("no process runs in control group {0}: start its container first")]
     EmptyGroup(String),
-    /// A control group around several containers.
+    /// A control group around several containers, or around more than a container.
     #[error(
-        "control group {group} holds {count} containers: give the group of each, or --pid of one of its processes"
+        "the processes in control group {group} have {count} different roots: give the group of one container, or --pid of one of its processes"
     )]
     SeveralRoots {
         /// The group (quoted).
