@@ -265,6 +265,42 @@ pub struct ImageIdentity {
     pub platform: String,
 }
 
+impl ImageIdentity {
+    /// Before the fingerprint of an image's files, in place of an id that no engine told.
+    const FILES: &str = "files:";
+    /// Before a random number, in place of the id of an image that nobody could tell.
+    const UNKNOWN: &str = "unknown:";
+
+    /// An image known only by its files, of which `fingerprint` is the name ([`crate::rootfs::fingerprint`]).
+    #[must_use]
+    pub fn of_files(fingerprint: &str, reference: String, platform: String) -> Self {
+        Self::without_engine(format!("{}{fingerprint}", Self::FILES), reference, platform)
+    }
+
+    /// An image of which nothing is known; `number` keeps it apart from all others.
+    #[must_use]
+    pub fn unknown(number: CaptureId, reference: String, platform: String) -> Self {
+        Self::without_engine(format!("{}{number}", Self::UNKNOWN), reference, platform)
+    }
+
+    /// The files have no diff ids that anybody told us, so the id stands for them: equal ids mean equal files.
+    fn without_engine(id: String, reference: String, platform: String) -> Self {
+        Self { diff_ids: vec![id.clone()], id, reference, config_digest: String::new(), platform }
+    }
+
+    /// The fingerprint of the files, of an image that no engine identified.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<&str> {
+        self.id.strip_prefix(Self::FILES)
+    }
+
+    /// Whether nobody could tell which image it is.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.id.starts_with(Self::UNKNOWN)
+    }
+}
+
 /// Whether a capture is whole. Ordered from best to worst: of several, the greatest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {

@@ -18,7 +18,7 @@ pub use build::{BuildArgs, DockerRunArgs, TraceUntil};
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use trace::TraceArgs;
-pub use values::{ExecCommand, SourceArg, WordsError};
+pub use values::{ExecCommand, SourceArg, Until, WordsError};
 
 /// Columns of the help, whatever the terminal: a help that can be quoted.
 const HELP_WIDTH: usize = 79;
@@ -111,6 +111,8 @@ pub enum Format {
     Text,
     /// For programs
     Json,
+    /// For programs, a JSON document a line; `slim trace` writes one for each access as it is seen
+    Jsonl,
 }
 
 /// What to do.

@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod build;
+mod captures;
 mod doctor;
 mod error;
 mod explain;
@@ -22,6 +23,7 @@ mod session;
 mod signals;
 mod source;
 mod state;
+mod strangers;
 mod trace;
 
 pub use error::CommandError;
@@ -49,6 +51,7 @@ impl Context {
     ) -> Result<(), CommandError> {
         match self.format {
             Format::Json => self.output.json(&Document::new(kind, result))?,
+            Format::Jsonl => self.output.json_lines([Document::new(kind, result)])?,
             Format::Text => self.output.page(&page(result))?,
         }
         Ok(())

@@ -10,7 +10,7 @@ use serde::Serialize;
 mod checks;
 mod facts;
 
-pub use checks::{V1_CONTROLLERS, checks};
+pub use checks::checks;
 pub use facts::{CgroupMounts, FactError, Facts, Kernel, Probe, ProbeError, Trial, Witness};
 
 /// How a check ended.

@@ -146,6 +146,23 @@ impl Output {
         lock(&self.shared.data).write((escape_json(&text) + "\n").as_bytes())
     }
 
+    /// Prints JSON documents to stdout, one a line, with the escapes of [`Self::json`].
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub fn json_lines<T: Serialize>(
+        &self,
+        documents: impl IntoIterator<Item = T>,
+    ) -> Result<(), OutputError> {
+        let mut text = String::new();
+        for document in documents {
+            let line = serde_json::to_string(&document).map_err(OutputError::Json)?;
+            text.push_str(&escape_json(&line));
+            text.push('\n');
+        }
+        lock(&self.shared.data).write(text.as_bytes())
+    }
+
     /// Tells people something that they may ignore.
     pub fn note(&self, text: impl fmt::Display) {
         if self.shared.verbosity == Verbosity::Normal {

@@ -12,9 +12,10 @@ use std::{
 use crate::path::{ImagePath, PathError};
 
 pub mod archive;
+mod fingerprint;
 pub mod layers;
 pub mod limits;
-mod mountinfo;
+mod lower;
 pub mod overlay;
 pub mod resolve;
 pub mod source;
@@ -23,6 +24,7 @@ mod walk;
 mod xattr;
 
 pub use archive::ArchiveError;
+pub use fingerprint::fingerprint;
 pub use layers::{LayerDirs, LayersError, StorageRoots};
 pub use limits::Limits;
 pub use overlay::Rootfs;

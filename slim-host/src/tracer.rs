@@ -160,6 +160,22 @@ pub enum TracerError {
         /// What it is in (quoted).
         found: String,
     },
+    /// A directory is no control group.
+    #[error(
+        "{path} is not a control group that tells containers apart: give its directory below /sys/fs/cgroup, or --pid"
+    )]
+    NotCgroup {
+        /// The directory (quoted).
+        path: String,
+    },
+    /// The root of a hierarchy holds the whole machine.
+    #[error(
+        "{path} is the root of all control groups, not a container's: give the container's own, or --pid"
+    )]
+    RootCgroup {
+        /// The directory (quoted).
+        path: String,
+    },
     /// More nested control groups than we follow.
     #[error("there are more than {limit} control groups below {dir}")]
     TooManyGroups {

@@ -51,6 +51,11 @@ impl Engine {
         }
     }
 
+    /// The engine that listens on `socket`, which a test started itself.
+    pub fn at(socket: &Path) -> Engine {
+        Engine { host: format!("unix://{}", socket.display()) }
+    }
+
     /// The value for `DOCKER_HOST`.
     pub fn host(&self) -> &str {
         &self.host

@@ -64,6 +64,19 @@ impl Started {
         }
     }
 
+    /// Waits until it has written this to standard output.
+    ///
+    /// # Panics
+    /// It has not in time, or ended without.
+    pub fn until_it_writes(&mut self, text: &str) {
+        let written = || self.stdout.text().contains(text);
+        let deadline = Deadline::after(60);
+        if let Err(error) = deadline.until("wait for a program", &true, written) {
+            self.child.kill().expect("kill the silent child");
+            panic!("{} never wrote {text:?}: {error:#}\n{}", self.line, self.stderr.text());
+        }
+    }
+
     /// Sends it a signal.
     ///
     /// # Panics

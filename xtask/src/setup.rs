@@ -22,6 +22,8 @@ const PACKAGES: &[&str] = &[
     "libc6-dev",      // static test programs
     "libcap2-bin",    // setcap: the metadata image
     "mmdebstrap",     // root file systems of the test images
+    "podman",         // containers that no docker engine knows
+    "runc",           // likewise
     "skopeo",         // second opinion on what we write
     "strace",         // the benchmark's rival
     "umoci",          // second opinion on what we write

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{SourceArg, duration};
+use super::values::{SourceArg, Until, duration};
 
 const LONG_ABOUT: &str = "\
 Record what running containers use, for a later build.
@@ -20,14 +20,18 @@ const AFTER_HELP: &str = "\
 Examples:
   slim trace web --for 10m -o web.slim
   slim trace --image nginx -o web.slim -- docker compose run test
-  slim trace web worker -- ./smoke-test.sh";
+  slim trace web worker -- ./smoke-test.sh
+  slim trace web --until idle:30s --format jsonl
+  slim trace --pid $(podman inspect -f '{{.State.Pid}}' web)
+  slim trace --cgroup /sys/fs/cgroup/machine.slice/libpod-ID.scope";
 
 /// Arguments of `slim trace`.
 #[derive(Debug, Clone, Args)]
 #[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
 pub struct TraceArgs {
     /// Running containers, by name or id
-    #[arg(value_name = "CONTAINER", required_unless_present = "image", conflicts_with = "image")]
+    #[arg(value_name = "CONTAINER", required_unless_present_any = ["image", "cgroup", "pid"],
+          conflicts_with_all = ["image", "cgroup", "pid"])]
     pub containers: Vec<String>,
 
     /// Every container of this image, also later ones (repeatable)
@@ -43,6 +47,26 @@ pub struct TraceArgs {
     /// failures as well. What could not be had is said, here and in the capture.
     #[arg(long, value_enum, default_value_t, value_name = "SOURCE", help_heading = "What to trace")]
     pub source: SourceArg,
+    /// Container in this control group; needs no engine (repeatable)
+    ///
+    /// Its directory, such as /sys/fs/cgroup/machine.slice/libpod-ID.scope, or what /proc/PID/cgroup says. For Podman,
+    /// containerd and plain runc: slim finds the image by the layers that the container's root is made of.
+    #[arg(long, value_name = "PATH", help_heading = "What to trace", conflicts_with = "image")]
+    pub cgroup: Vec<PathBuf>,
+
+    /// Container of this process; needs no engine (repeatable)
+    ///
+    /// All of its container is traced, as with --cgroup.
+    #[arg(long, value_name = "PID", help_heading = "What to trace", conflicts_with = "image",
+          value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Vec<i32>,
+
+    /// Where images are stored, if not in a usual place (repeatable)
+    ///
+    /// With --cgroup and --pid only: a data root such as /var/lib/containers/storage. Layers elsewhere are not looked
+    /// at, because a container can put any path of the host into its own mount table.
+    #[arg(long, value_name = "DIR", help_heading = "What to trace", conflicts_with_all = ["image", "containers"])]
+    pub storage: Vec<PathBuf>,
 
     /// File of the capture [default: NAME.slim]
     ///
@@ -54,6 +78,13 @@ pub struct TraceArgs {
     /// Trace for at most this long, such as 30s or 5m
     #[arg(long = "for", value_name = "DURATION", value_parser = duration, help_heading = "Until when")]
     pub duration: Option<Duration>,
+
+    /// Trace until `exit`, `idle:30s`, or a duration is over (repeatable)
+    ///
+    /// `exit`: all of the containers have ended. `idle:TIME`: no new file was used for that long, counted from the first;
+    /// the exercise finds nothing more. The first that happens ends the trace.
+    #[arg(long, value_name = "END", help_heading = "Until when")]
+    pub until: Vec<Until>,
 
     /// Trace until all of the containers have ended
     #[arg(long, help_heading = "Until when", conflicts_with = "command")]

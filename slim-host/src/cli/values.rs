@@ -114,6 +114,33 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What ends a trace by itself, as `--until` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// All of the containers have ended.
+    Exit,
+    /// No new file was used for this long.
+    Idle(Duration),
+    /// This time is over.
+    Time(Duration),
+}
+
+impl FromStr for Until {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "exit" => Ok(Self::Exit),
+            None if text == "idle" => Err("how long without a new file? write idle:30s".to_owned()),
+            None => duration(text)
+                .map(Self::Time)
+                .map_err(|_| "write exit, idle:30s, or a duration such as 10m".to_owned()),
+            Some(("idle", time)) => duration(time).map(Self::Idle),
+            Some(_) => Err("write exit, idle:30s, or a duration such as 10m".to_owned()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +170,19 @@ mod tests {
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         for bad in ["", "5", "0s", "-1s", "forever"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ends() {
+        let time = Duration::from_secs;
+        for (text, until) in
+            [("exit", Until::Exit), ("idle:30s", Until::Idle(time(30))), ("10m", Until::Time(time(600)))]
+        {
+            assert_eq!(text.parse(), Ok(until));
+        }
+        for bad in ["", "idle", "idle:", "idle:0s", "idle:soon", "never", "exit:3s", "0s", ":"] {
+            assert!(bad.parse::<Until>().is_err(), "{bad}");
         }
     }
 

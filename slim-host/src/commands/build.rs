@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CommandError, Context, run, signals::Signals, source, state};
+use super::{CommandError, Context, captures::Captures, run, signals::Signals, source, state};
 use crate::{
-    capture::{self, AccessKey, AccessKind, Capture, Outcome, merge},
+    capture::{self, AccessKey, AccessKind, Capture, Outcome},
     cli::BuildArgs,
     engine::{Cleanup, Engine, EngineError, Overwrite, SourceImage},
     image::{
@@ -63,17 +63,19 @@ async fn build(
     let destination = destination(engine, &image, args).await?;
     let mut phases = Vec::new();
 
-    let (capture, mountinfo, mut warnings) = if args.from.is_empty() {
+    let (captures, mountinfo, mut warnings) = if args.from.is_empty() {
         let observed = run::observe(engine, &image, args, cleanup, signals, &context.output).await?;
         phases.push(phase("trace", observed.took));
-        (observed.capture, observed.mountinfo, observed.warnings)
+        (Captures::from(observed.capture), observed.mountinfo, observed.warnings)
     } else {
-        (read_captures(&args.from, &image)?, None, Vec::new())
+        (Captures::read(&args.from, &image.identity())?, None, Vec::new())
     };
-    warnings.extend(accept(&capture, args)?);
+    warnings.extend(accept(&captures.capture, args)?);
 
     let began = Instant::now();
     let files = source::open(engine, &image, mountinfo, &context.output).await?;
+    captures.check(files.tree(), &image.identity())?;
+    let capture = captures.capture;
     let planned =
         off_thread("planned the slim image", move || Planned::new(image, files, capture, &rules)).await?;
     phases.push(phase("plan", began.elapsed()));
@@ -206,24 +208,6 @@ fn default_name(image: &SourceImage, reference: &str) -> Result<ImageName, Comma
     let without_digest = own.split_once('@').map_or(own.as_str(), |(name, _)| name);
     let name: ImageName = without_digest.parse()?;
     Ok(format!("{}-slim:{}", name.repository(), name.tag()).parse()?)
-}
-
-fn read_captures(files: &[PathBuf], image: &SourceImage) -> Result<Capture, CommandError> {
-    let captures = files
-        .iter()
-        .map(|file| {
-            let capture = capture::read(file)?;
-            if capture.header.image.diff_ids == image.diff_ids {
-                return Ok(capture);
-            }
-            Err(CommandError::OtherImage {
-                file: file.clone(),
-                captured: quote(capture.header.image.reference.as_bytes()),
-                image: quote(image.reference.as_bytes()),
-            })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(merge(captures)?.to_capture())
 }
 
 /// Refuses an incomplete capture, unless the user wants it all the same; then it is a warning.

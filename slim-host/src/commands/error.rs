@@ -47,6 +47,17 @@ pub enum CommandError {
         /// What is to be built (quoted).
         image: String,
     },
+    /// A capture of a container whose files are not those of the image.
+    #[error("capture {} is of other files than those of {image}: name the image that was traced", quote(file.as_os_str().as_encoded_bytes()))]
+    OtherFiles {
+        /// The capture file.
+        file: PathBuf,
+        /// What is to be built or explained (quoted).
+        image: String,
+    },
+    /// A capture names its image by its files alone.
+    #[error("capture {} was made without an engine, so it names no image: ask about the image that was built from it", quote(.0.as_os_str().as_encoded_bytes()))]
+    NamesNoImage(PathBuf),
     /// Evidence is missing.
     #[error(
         "the capture is incomplete ({why}), so the slim image could lack files that are needed; trace again, or build with --allow-incomplete"
@@ -97,6 +108,31 @@ pub enum CommandError {
     /// The container that is to be traced does not run.
     #[error("container {0} is not running: start it, or use --image to trace it from its start")]
     NotRunning(String),
+    /// No process has this number.
+    #[error("there is no process {0}: give the host's number of a process of the container")]
+    NoProcess(i32),
+    /// A control group without processes.
+    #[error("no process runs in control group {0}: start its container first")]
+    EmptyGroup(String),
+    /// A control group around several containers, or around more than a container.
+    #[error(
+        "the processes in control group {group} have {count} different roots: give the group of one container, or --pid of one of its processes"
+    )]
+    SeveralRoots {
+        /// The group (quoted).
+        group: String,
+        /// How many different roots its processes have.
+        count: usize,
+    },
+    /// Containers whose control groups cannot be compared.
+    #[error("the control groups are of different hierarchies: give those of one controller, or --pid")]
+    TwoHierarchies,
+    /// A capture that does not tell its image.
+    #[error(
+        "capture {} does not tell which image was traced: trace again with --storage naming the directory where its engine keeps images",
+        quote(.0.as_os_str().as_encoded_bytes())
+    )]
+    UnknownSource(PathBuf),
     /// The engine runs in a virtual machine, or is another machine's.
     #[error("the engine runs on Linux {engine}, slim on {kernel}: slim has to run where the containers run")]
     EngineElsewhere {
@@ -165,6 +201,11 @@ impl CommandError {
             | Self::NoSubject(_)
             | Self::CaptureExists(_)
             | Self::OtherImage { .. }
+            | Self::OtherFiles { .. }
+            | Self::NamesNoImage(_)
+            | Self::SeveralRoots { .. }
+            | Self::TwoHierarchies
+            | Self::UnknownSource(_)
             | Self::Merge(_)
             | Self::Rules(
                 RulesError::NotAbsolute { .. } | RulesError::Pattern { .. } | RulesError::TooLarge { .. },
@@ -173,7 +214,12 @@ impl CommandError {
             | Self::Image(_)
             | Self::Rootfs(_)
             | Self::Archive(_) => Exit::Build,
-            Self::Engine(_) | Self::Exercise(_) | Self::NotRunning(_) => Exit::Engine,
+            Self::Engine(_)
+            | Self::Exercise(_)
+            | Self::NotRunning(_)
+            | Self::NoProcess(_)
+            | Self::EmptyGroup(_) => Exit::Engine,
+            Self::Tracer(TracerError::NotCgroup { .. } | TracerError::RootCgroup { .. }) => Exit::Usage,
             Self::Tracer(_)
             | Self::OtherKernel { .. }
             | Self::SharedRoot { .. }

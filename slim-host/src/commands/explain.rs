@@ -22,6 +22,9 @@ pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(),
     let engine = Engine::connect(context.host.as_deref()).await?;
     let (capture, rules) = subject(&engine, args).await?;
     let identity = &capture.header.image;
+    if identity.fingerprint().is_some() || identity.is_unknown() {
+        return Err(CommandError::NamesNoImage(args.subject.clone().into()));
+    }
     let image = match engine.image(&identity.id).await {
         // The id differs between image stores; the name may lead to the same layers.
         Err(EngineError::UnknownImage { .. }) => engine.image(&identity.reference).await?,

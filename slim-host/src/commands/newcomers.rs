@@ -29,7 +29,7 @@ const CLAIMED_MAX: usize = 1 << 14;
 /// late for one of them to be claimed after all.
 const FORGOTTEN_MAX: usize = 1 << 15;
 
-/// A container that nobody claimed in time. The kernel need not trace it any longer.
+/// A container that nobody claimed in time.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Forgotten {
     /// The container.
@@ -69,7 +69,8 @@ struct Waiting {
 impl Newcomers {
     /// Claims a container for `target`; what it did so far.
     pub(super) fn claim(&mut self, container: ContainerId, target: u32) -> Vec<Event> {
-        self.lost += self.forgotten.remove(&container).unwrap_or_default();
+        // At least one: after it was forgotten, what it did was not traced at all.
+        self.lost += self.forgotten.remove(&container).map_or(0, |dropped| dropped.max(1));
         let waiting = self.waiting.remove(&container);
         if self.claimed.len() < CLAIMED_MAX || self.claimed.contains_key(&container) {
             self.claimed.insert(container, Claim { target, ended: None });
@@ -113,6 +114,34 @@ impl Newcomers {
         None
     }
 
+    /// Whether a container waits to be claimed.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether somebody wants the container.
+    pub(super) fn is_claimed(&self, container: &ContainerId) -> bool {
+        self.claimed.contains_key(container)
+    }
+
+    /// Notes that a container that nobody claimed is traced no longer.
+    pub(super) fn abandon(&mut self, container: ContainerId) {
+        self.remember(container, 0);
+    }
+
+    fn remember(&mut self, container: ContainerId, dropped: u64) {
+        let known = self.forgotten.insert(container, dropped);
+        match known {
+            Some(before) => drop(self.forgotten.insert(container, before + dropped)),
+            None => self.oldest.push_back(container),
+        }
+        while self.oldest.len() > FORGOTTEN_MAX {
+            if let Some(container) = self.oldest.pop_front() {
+                self.forgotten.remove(&container);
+            }
+        }
+    }
+
     /// Counts an event of which nobody can tell the container.
     pub(super) fn lose(&mut self) {
         self.lost += 1;
@@ -122,20 +151,13 @@ impl Newcomers {
     pub(super) fn forget(&mut self, now: Instant) -> Vec<Forgotten> {
         let overdue = |since: Instant| now.duration_since(since) > PATIENCE;
         self.claimed.retain(|_, claim| !claim.ended.is_some_and(overdue));
-        let mut forgotten = Vec::new();
-        for (container, Waiting { since: _, events, refused }) in
-            self.waiting.extract_if(|_, waiting| overdue(waiting.since))
-        {
+        let overdue: Vec<_> = self.waiting.extract_if(|_, waiting| overdue(waiting.since)).collect();
+        let mut forgotten = Vec::with_capacity(overdue.len());
+        for (container, Waiting { since: _, events, refused }) in overdue {
             self.count -= events.len();
-            self.forgotten.insert(container, events.len() as u64 + refused);
-            self.oldest.push_back(container);
+            self.remember(container, events.len() as u64 + refused);
             let cgroups = events.iter().map(|event| event.cgroup).collect();
             forgotten.push(Forgotten { container, cgroups });
-        }
-        while self.oldest.len() > FORGOTTEN_MAX {
-            if let Some(container) = self.oldest.pop_front() {
-                self.forgotten.remove(&container);
-            }
         }
         forgotten
     }

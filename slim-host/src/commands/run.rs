@@ -2,7 +2,12 @@
 
 use std::{future::Future, pin::pin, time::Duration};
 
-use super::{CommandError, recorder::Recorder, session::Session, signals::Signals};
+use super::{
+    CommandError,
+    recorder::Recorder,
+    session::{Machine, Manner, Session},
+    signals::Signals,
+};
 use crate::{
     capture::{Capture, CaptureWriter, Existing},
     cli::BuildArgs,
@@ -53,13 +58,14 @@ pub(super) async fn observe(
     signals: &Signals,
     output: &Output,
 ) -> Result<Observed, CommandError> {
+    let manner = Manner { newcomers: Newcomers::Ignore, sources: args.source.into() };
     let (session, container) =
-        tokio::join!(Session::start(engine.info(), Newcomers::Ignore, args.source.into()), async {
+        tokio::join!(Session::start(Machine::of_engine(engine.info())?, manner), async {
             Ok(cleanup.create(&spec(image, args)?).await?)
         });
     let (mut session, container): (_, Result<OwnedContainer, CommandError>) = (session?, container);
     let container = container?;
-    let header = session.header(image.identity(), engine.info())?;
+    let header = session.header(image.identity(), engine.info().title())?;
     if let Some(file) = &args.capture {
         let existing = if args.force { Existing::Replace } else { Existing::Refuse };
         session.record(TARGET, Recorder::new(CaptureWriter::create(file, &header, existing)?));

@@ -2,30 +2,41 @@
 
 use std::{
     collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
 use rustix::time::{ClockId, clock_gettime};
 use slim_common::{
     event::DedupKey,
-    scope::{ContainerId, ScopeEntry, UNASSIGNED},
+    scope::{ContainerId, UNASSIGNED},
 };
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{CommandError, newcomers::Newcomers, recorder::Recorder};
-use crate::{
-    capture::{Accesses, Capture, CaptureId, Header, ImageIdentity, Status},
-    doctor::V1_CONTROLLERS,
-    engine::{ContainerView, EngineInfo},
-    output::{Live, LiveCounts},
-    path::quote,
-    tracer::{
-        self, Aggregate, CgroupMode, Choice, Loss, Options, Tracer, TracerError,
-        cgroup::{self, Group},
-        root::{self, RootMount},
-        snapshot,
-    },
+use attach::container_id;
+
+use super::{
+    CommandError,
+    newcomers::Newcomers,
+    recorder::Recorder,
+    strangers::{Parting, Strangers},
 };
+use crate::{
+    capture::{AccessKey, AccessRecord, Accesses, Capture, CaptureId, Header, ImageIdentity, Status},
+    output::{Live, LiveCounts, Output},
+    path::quote,
+    report::{AccessLine, json::Document},
+    tracer::{Aggregate, CgroupMode, Loss, Tracer},
+};
+
+mod attach;
+mod machine;
+
+pub(super) use attach::{judge_root, root_of};
+pub(super) use machine::{Machine, Manner};
 
 /// Between two looks at the ring. It holds thousands of events, and a burst of new files is some thousand a tick.
 const TICK: Duration = Duration::from_millis(20);
@@ -49,12 +60,48 @@ pub(super) struct Session {
     started_unix: i64,
     recorders: BTreeMap<u32, Recorder>,
     newcomers: Newcomers,
+    strangers: Strangers,
     /// Containers that have ended, and when.
     retired: Vec<(Instant, ContainerId)>,
     /// Living processes whose open files could not be listed.
     snapshot_failed: u64,
     ticks: Interval,
     ticked: u32,
+    progress: Arc<Progress>,
+    /// Where accesses are told as they come.
+    feed: Option<Feed>,
+}
+
+/// How far a session is, for whoever waits for it to find nothing new.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// `CLOCK_MONOTONIC` in nanoseconds when the last new file was used; 0 before the first.
+    last_new_ns: AtomicU64,
+}
+
+impl Progress {
+    /// Time since the last new file; `None` before the first.
+    pub(super) fn since_new(&self) -> Option<Duration> {
+        let last = self.last_new_ns.load(Ordering::Relaxed);
+        (last != 0).then(|| Duration::from_nanos(now_ns().saturating_sub(last)))
+    }
+}
+
+/// Tells every access as it is first seen, a JSON document a line.
+pub(super) struct Feed {
+    /// To whom.
+    pub output: Output,
+    /// The image of each target.
+    pub images: Vec<String>,
+}
+
+impl Feed {
+    fn tell(&self, target: u32, accesses: &[(AccessKey, AccessRecord)]) -> Result<(), CommandError> {
+        let image = self.images.get(target as usize).map(String::as_str).unwrap_or_default();
+        let lines: Vec<_> =
+            accesses.iter().map(|(key, record)| AccessLine::new(image, key, record)).collect();
+        Ok(self.output.json_lines(lines.iter().map(|line| Document::new("access", line)))?)
+    }
 }
 
 impl Session {
@@ -62,20 +109,12 @@ impl Session {
     ///
     /// # Errors
     /// When this machine cannot trace.
-    pub(super) async fn start(
-        engine: &EngineInfo,
-        newcomers: tracer::Newcomers,
-        sources: Choice,
-    ) -> Result<Self, CommandError> {
+    pub(super) async fn start(machine: Machine, manner: Manner) -> Result<Self, CommandError> {
         if !rustix::process::geteuid().is_root() {
             return Err(CommandError::NotRoot);
         }
-        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        if engine.kernel != kernel {
-            return Err(CommandError::EngineElsewhere { engine: quote(engine.kernel.as_bytes()), kernel });
-        }
-        let mode = cgroup_mode(engine)?;
-        let options = Options { sources, ..options(mode.clone(), newcomers, engine) };
+        let options = machine.options(manner);
+        let mode = machine.mode;
         let tracer = tokio::task::spawn_blocking(move || Tracer::start(&options))
             .await
             .map_err(|_| CommandError::Defect("loaded the kernel programs"))??;
@@ -90,18 +129,21 @@ impl Session {
             started_unix: i64::try_from(unix).unwrap_or(i64::MAX),
             recorders: BTreeMap::new(),
             newcomers: Newcomers::default(),
+            strangers: Strangers::new(Instant::now()),
             retired: Vec::new(),
             snapshot_failed: 0,
             ticks,
             ticked: 0,
+            progress: Arc::default(),
+            feed: None,
         })
     }
 
-    /// The header of a capture of `image` by this session, as it is at the start.
+    /// The header of a capture of `image` by this session, as it is at the start; `engine` is what ran the containers.
     ///
     /// # Errors
     /// When the kernel gives no random numbers for the id.
-    pub(super) fn header(&self, image: ImageIdentity, engine: &EngineInfo) -> Result<Header, CommandError> {
+    pub(super) fn header(&self, image: ImageIdentity, engine: String) -> Result<Header, CommandError> {
         let id = CaptureId::random().map_err(|source| CommandError::Io {
             operation: "get random numbers for",
             path: "a capture".into(),
@@ -110,7 +152,7 @@ impl Session {
         Ok(Header {
             id,
             image,
-            engine: engine.title(),
+            engine,
             kernel: quote(rustix::system::uname().release().to_bytes()),
             slim_version: env!("CARGO_PKG_VERSION").to_owned(),
             sources: self.tracer.sources().names().join("+"),
@@ -120,6 +162,21 @@ impl Session {
             status: Status::Cut,
             loss: BTreeMap::new(),
         })
+    }
+
+    /// Tells every access to `feed` from now on.
+    pub(super) fn feed(&mut self, feed: Feed) {
+        self.feed = Some(feed);
+    }
+
+    /// Whether there are accesses of containers of which nobody has said yet whose they are.
+    pub(super) fn has_unsorted(&self) -> bool {
+        self.newcomers.has_waiting()
+    }
+
+    /// How far the session is, to be asked while it goes on.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Writes the accesses of `target` to a file as they come.
@@ -146,75 +203,6 @@ impl Session {
             self.newcomers.retire(&key, Instant::now());
             self.retired.push((Instant::now(), key));
         }
-    }
-
-    /// Takes a running container into the scope, and what its processes hold into the evidence.
-    ///
-    /// # Errors
-    /// When its processes are not on this kernel, or in no control group of their own.
-    pub(super) fn attach(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
-        let pid = running_pid(container)?;
-        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
-            let container = quote(container.name.as_bytes());
-            return Err(CommandError::OtherKernel { container, pid: pid.cast_unsigned() });
-        }
-        let group = cgroup::of_container(pid, &container.id, &self.mode)?;
-        let root_dev = self.check_root(container, pid, &group)?;
-        let entry = ScopeEntry::new(target, root_dev);
-        cgroup::each_descendant(&group, |group| self.tracer.watch(group.id, entry))?;
-        // Also a restart or an exec in a group that is made later is in scope.
-        self.announce(&container.id, target)?;
-        self.snapshot(container, target)
-    }
-
-    /// Looks again at an announced container that has started: refuses it when its root cannot be traced, and corrects
-    /// the kernel's idea of its root, which it learned from the first program that ran in the control group. An engine
-    /// whose own root is another than ours makes that program one of the engine's.
-    ///
-    /// A container that ended already, or whose processes all changed their root, is left as the kernel learned it.
-    ///
-    /// # Errors
-    /// When its root is shared with others, or the kernel refuses to tell its scope.
-    pub(super) fn settle(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
-        let Some(pid) = container.pid.and_then(|pid| i32::try_from(pid).ok()) else { return Ok(()) };
-        // Its process may end at any moment; then there is nothing left to correct.
-        let Ok(group) = cgroup::of_container(pid, &container.id, &self.mode) else { return Ok(()) };
-        let Some(root) = root_of(pid, &group) else { return Ok(()) };
-        judge_root(container, &root)?;
-        let learned: BTreeMap<u64, ScopeEntry> = self.tracer.scope()?.into_iter().collect();
-        cgroup::each_descendant(&group, |group| {
-            let entry = ScopeEntry::new(target, root.dev);
-            match learned.get(&group.id) {
-                Some(known) if known.target == target && known.root_dev == root.dev => Ok(()),
-                Some(_) | None => self.tracer.watch(group.id, entry),
-            }
-        })
-        .or_else(|error| if group.dir.exists() { Err(error.into()) } else { Ok(()) })
-    }
-
-    /// The device of the container's root.
-    fn check_root(&self, container: &ContainerView, pid: i32, group: &Group) -> Result<u32, CommandError> {
-        let Some(root) = root_of(pid, group) else {
-            let found = "out of sight of all its processes (chroot)".to_owned();
-            return Err(CommandError::SharedRoot { container: quote(container.name.as_bytes()), found });
-        };
-        judge_root(container, &root)?;
-        Ok(root.dev)
-    }
-
-    /// Takes what the processes of a running container hold into the evidence.
-    ///
-    /// # Errors
-    /// When its control group cannot be read.
-    pub(super) fn snapshot(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
-        let group = cgroup::of_container(running_pid(container)?, &container.id, &self.mode)?;
-        let now = now_ns();
-        let found = snapshot::take(&group)?;
-        self.snapshot_failed += found.failed;
-        for holder in found.holders {
-            self.aggregate.add_holder(target, holder, now);
-        }
-        Ok(())
     }
 
     /// Drains the ring at the next tick, and now and then writes and shows what is new. Meant to be called in a loop
@@ -245,7 +233,7 @@ impl Session {
     /// When the kernel does not tell its counters.
     pub(super) fn counts(&self) -> Result<LiveCounts, CommandError> {
         Ok(LiveCounts {
-            files: self.aggregate.len() as u64,
+            files: self.aggregate.files() as u64,
             events: self.aggregate.events(),
             lost: self.loss()?.total(),
             since_new: Duration::from_nanos(now_ns().saturating_sub(self.aggregate.last_new_ns())),
@@ -261,8 +249,11 @@ impl Session {
         // Counts first: whatever they count was sent before, so the drain that follows finds it.
         let totals = self.tracer.totals()?;
         self.drain_all(&totals)?;
+        self.write_changes()?;
         let undelivered = self.aggregate.count(&totals);
         let loss = Loss { undelivered, ..self.loss()? };
+        // From here on only counts have changed, which are no news.
+        self.feed = None;
         self.write_changes()?;
         let (duration_ns, causes) = (self.duration_ns(), loss.by_cause());
         let status = if loss.is_complete() { Status::Complete } else { Status::Lossy };
@@ -310,8 +301,10 @@ impl Session {
                 self.newcomers.lose();
                 continue;
             };
-            if let Some(event) = self.newcomers.sort(container, event, now) {
-                self.aggregate.add(event);
+            let (group, key) = (event.cgroup, event.key);
+            match self.newcomers.sort(container, event, now) {
+                Some(event) => self.aggregate.add(event),
+                None => self.strangers.note(group, key),
             }
         }
         for forgotten in self.newcomers.forget(now) {
@@ -323,12 +316,40 @@ impl Session {
         for (_, container) in self.retired.extract_if(.., |retired| overdue(retired)) {
             self.tracer.forget(&container)?;
         }
+        if self.strangers.is_due(now) {
+            self.part(now)?;
+        }
+        if self.aggregate.files() > 0 {
+            self.progress.last_new_ns.store(self.aggregate.last_new_ns(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Lets go of containers of other images that were adopted.
+    fn part(&mut self, now: Instant) -> Result<(), CommandError> {
+        let adopted = self.tracer.adoptions()?;
+        let Parting { release, disown, keys } =
+            self.strangers.look(now, &adopted, |container| self.newcomers.is_claimed(container));
+        for (group, container) in release {
+            self.newcomers.abandon(container);
+            self.tracer.unwatch(group)?;
+        }
+        for group in disown {
+            self.tracer.disown(group)?;
+        }
+        // The kernel's first: what it counts must be known here.
+        self.tracer.unsee(&keys)?;
+        self.aggregate.forget(&keys);
         Ok(())
     }
 
     fn write_changes(&mut self) -> Result<(), CommandError> {
         for (target, recorder) in std::mem::take(&mut self.recorders) {
-            let recorder = recorder.record(self.aggregate.take_changed(target))?;
+            let changed = self.aggregate.take_changed(target);
+            if let Some(feed) = self.feed.as_ref().filter(|_| !changed.is_empty()) {
+                feed.tell(target, &changed)?;
+            }
+            let recorder = recorder.record(changed)?;
             self.recorders.insert(target, recorder);
         }
         Ok(())
@@ -336,62 +357,6 @@ impl Session {
 
     fn duration_ns(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-/// The key under which the kernel looks for a container's control group.
-fn container_id(id: &str) -> Option<ContainerId> {
-    id.as_bytes().try_into().ok().filter(|id: &ContainerId| id.iter().all(u8::is_ascii_hexdigit))
-}
-
-fn running_pid(container: &ContainerView) -> Result<i32, CommandError> {
-    let pid = container.pid.and_then(|pid| i32::try_from(pid).ok());
-    pid.ok_or_else(|| CommandError::NotRunning(quote(container.name.as_bytes())))
-}
-
-/// The root mount that process `pid` sees, or else another one of the group: the first may have changed its root.
-fn root_of(pid: i32, group: &Group) -> Option<RootMount> {
-    let others = || cgroup::processes(group).unwrap_or_default().into_iter();
-    std::iter::once(pid).chain(others()).find_map(|pid| root::of_process(pid).ok().flatten())
-}
-
-fn judge_root(container: &ContainerView, root: &RootMount) -> Result<(), CommandError> {
-    let host = root::own()?.map_or(0, |root| root.dev);
-    if root.is_own(host) {
-        return Ok(());
-    }
-    let found = format!("{} of a file system of type {}", root.dir, root.fs_type);
-    Err(CommandError::SharedRoot { container: quote(container.name.as_bytes()), found })
-}
-
-/// The control groups by which the engine's containers are told apart. An engine on version 1 joins the unified hierarchy
-/// too where that is mounted, but not for every exec (runc issue 2087): so version 1 it is.
-fn cgroup_mode(engine: &EngineInfo) -> Result<CgroupMode, TracerError> {
-    if engine.cgroup_version != Some(1) {
-        return Ok(CgroupMode::V2);
-    }
-    let controllers = procfs::cgroups().map_err(|source| TracerError::Process { pid: 0, source })?;
-    let found = V1_CONTROLLERS
-        .iter()
-        .find_map(|name| controllers.0.iter().find(|c| c.name == *name && c.enabled && c.hierarchy != 0));
-    match found {
-        Some(found) => Ok(CgroupMode::V1 { controller: found.name.clone(), hierarchy_id: found.hierarchy }),
-        None => Ok(CgroupMode::V2),
-    }
-}
-
-/// The tracer's options. The two variables are for tests, which provoke loss with them.
-fn options(cgroups: CgroupMode, newcomers: tracer::Newcomers, engine: &EngineInfo) -> Options {
-    let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
-    let defaults = Options::default();
-    Options {
-        // The engine's own root, where it is another than ours: its processes are there before they enter a container.
-        runtime_root: engine.host_prefixes.iter().find(|prefix| prefix.starts_with("/proc")).cloned(),
-        cgroups,
-        newcomers,
-        ring_bytes: number("SLIM_TEST_RING_BYTES").unwrap_or(defaults.ring_bytes),
-        seen_entries: number("SLIM_TEST_SEEN_ENTRIES").or(defaults.seen_entries),
-        ..defaults
     }
 }
 

@@ -3,40 +3,52 @@
 use std::{
     path::{Path, PathBuf},
     pin::pin,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use super::{CommandError, Context, run, signals::Signals};
+use super::{
+    CommandError, Context,
+    session::{Machine, Manner},
+    signals::Signals,
+};
 use crate::{
-    cli::TraceArgs,
-    engine::{ContainerState, ContainerView, Engine, EngineError, SourceImage},
-    exercise::{self, HostCommand, Target},
-    output::Page,
+    cli::{Format, TraceArgs},
+    engine::{ContainerView, Engine, SourceImage},
+    exercise::Target,
+    output::{Live, Output, Page},
     path::quote,
     report::{TraceReport, TraceReports, terminal},
     tracer::Newcomers,
 };
 
+mod end;
+mod located;
 mod watching;
 
-use watching::Tracing;
-
-/// How long a container that has ended may take to start again before it counts as gone.
-const RESTART: Duration = Duration::from_secs(2);
+use end::{End, Ends, Watched};
+use located::{Identified, Located};
+use watching::{Listening, Setup, Tracing, Wanted};
 
 /// Runs the command.
 ///
 /// # Errors
 /// When something cannot be traced, the host command fails, or a capture cannot be written.
 pub(super) async fn execute(context: &Context, args: &TraceArgs) -> Result<(), CommandError> {
-    let engine = Engine::connect(context.host.as_deref()).await?;
     let signals = Signals::listen().map_err(|source| CommandError::Io {
         operation: "listen for",
         path: "signals".into(),
         source,
     })?;
+    let trace = async {
+        if args.cgroup.is_empty() && args.pid.is_empty() {
+            let engine = Engine::connect(context.host.as_deref()).await?;
+            trace(context, args, &engine, &signals).await
+        } else {
+            trace_located(context, args, &signals).await
+        }
+    };
     tokio::select! {
-        traced = trace(context, args, &engine, &signals) => traced,
+        traced = trace => traced,
         () = signals.fatal() => Err(CommandError::Interrupted),
     }
 }
@@ -49,70 +61,151 @@ async fn trace(
 ) -> Result<(), CommandError> {
     let named = inspect(engine, &args.containers).await?;
     let images = images(engine, args, &named).await?;
-    let files = files(args, &named, &images);
-    let newcomers = if args.image.is_empty() { Newcomers::Ignore } else { Newcomers::Adopt };
+    let files = files(args, named.first().map(|container| container.name.as_str()), &references(&images));
+    let wanted = images
+        .iter()
+        .zip(files)
+        .map(|(image, file)| Wanted { image: image.identity(), file, warnings: Vec::new() })
+        .collect();
     // Listening starts before we look who runs, or a container that starts in between would be missed.
-    let listening = SystemTime::now();
-    let mut tracing = Tracing::begin(engine, images, files, newcomers, args.source.into()).await?;
+    let since = SystemTime::now();
+    let setup = Setup {
+        machine: Machine::of_engine(engine.info())?,
+        engine: engine.info().title(),
+        manner: Manner {
+            newcomers: if args.image.is_empty() { Newcomers::Ignore } else { Newcomers::Adopt },
+            sources: args.source.into(),
+        },
+        feed: feed(context),
+    };
+    let mut tracing = Tracing::begin(setup, wanted).await?;
     for container in &named {
         tracing.attach(container)?;
     }
     signals.trace_begins();
-    let live = context.output.live(opening(args, &named));
+    let what = if args.image.is_empty() {
+        quoted(named.iter().map(|container| &container.name))
+    } else {
+        format!("every container of {}", args.image.join(", "))
+    };
+    let live = context.output.live(opening(args, &what));
     let target = named.first().filter(|_| named.len() == 1).map(Target::from);
     let ended = {
-        let end = pin!(end(engine, args, &named, target.as_ref(), signals));
+        let watched = Watched::Containers(engine, &named);
+        let end = pin!(end::end(args, watched, target.as_ref(), tracing.progress(), signals));
         if args.image.is_empty() {
             tracing.until(end, &live).await
         } else {
-            tracing.listen(end, listening, args.until_exit, &live).await
+            let until_exit = Ends::of(args).exit;
+            let source = Listening { engine, images: &images, since, until_exit };
+            tracing.listen(end, source, &live).await
         }
     };
     signals.trace_is_over();
     // Whatever ended it, what was seen until then is worth having.
-    let looked = tracing.last_look(&live).await;
+    let looked = tracing.last_look(engine, &live).await;
+    conclude(context, tracing, live, ended)?;
+    looked
+}
+
+/// Traces containers that are named by their control groups or processes.
+async fn trace_located(context: &Context, args: &TraceArgs, signals: &Signals) -> Result<(), CommandError> {
+    let located = located::locate(args)?;
+    // An engine is of use, not needed: it may know the image, and where images are.
+    let engine = match Engine::connect(context.host.as_deref()).await {
+        Ok(engine) => Some(engine),
+        Err(error) if context.host.is_some() => return Err(error.into()),
+        Err(error) => {
+            log::info!("no engine to ask for the image: {error}");
+            None
+        }
+    };
+    let (wanted, targets) = sort(args, engine.as_ref(), &located).await?;
+    let Some(mode) = located.first().map(|located| located.found.mode.clone()) else { return Ok(()) };
+    let setup = Setup {
+        machine: Machine::of_groups(mode),
+        engine: "none".to_owned(),
+        manner: Manner { newcomers: Newcomers::Ignore, sources: args.source.into() },
+        feed: feed(context),
+    };
+    let mut tracing = Tracing::begin(setup, wanted).await?;
+    for (located, target) in located.iter().zip(&targets) {
+        tracing.attach_located(located, *target)?;
+    }
+    signals.trace_begins();
+    let live = context.output.live(opening(args, &quoted(located.iter().map(|located| &located.name))));
+    let ended = {
+        let end = pin!(end::end(args, Watched::Located(&located), None, tracing.progress(), signals));
+        tracing.until(end, &live).await
+    };
+    signals.trace_is_over();
+    tracing.last_look_at(located.iter().zip(targets));
+    conclude(context, tracing, live, ended)
+}
+
+/// What is traced as one, and which of that each container is of.
+async fn sort(
+    args: &TraceArgs,
+    engine: Option<&Engine>,
+    located: &[Located],
+) -> Result<(Vec<Wanted>, Vec<u32>), CommandError> {
+    let mut found: Vec<Identified> = Vec::new();
+    let mut targets = Vec::with_capacity(located.len());
+    for container in located {
+        let identified = located::identify(engine, &args.storage, container).await?;
+        let known = found.iter().position(|known| known.image.diff_ids == identified.image.diff_ids);
+        let at = known.unwrap_or(found.len());
+        if known.is_none() {
+            found.push(identified);
+        }
+        targets.push(u32::try_from(at).unwrap_or(u32::MAX));
+    }
+    let references: Vec<&str> = found.iter().map(|identified| identified.image.reference.as_str()).collect();
+    let files = files(args, located.first().map(|located| located.name.as_str()), &references);
+    let wanted = found.into_iter().zip(files).map(|(Identified { image, warning }, file)| Wanted {
+        image,
+        file,
+        warnings: warning.into_iter().collect(),
+    });
+    Ok((wanted.collect(), targets))
+}
+
+/// Closes the captures, and tells what they hold.
+fn conclude(
+    context: &Context,
+    tracing: Tracing,
+    live: Live,
+    ended: Result<End, CommandError>,
+) -> Result<(), CommandError> {
     let counts = tracing.counts()?;
     let reports = tracing.finish()?;
     let end = ended?;
     live.finish(format!("{counts}{}", end.reason()));
     show(context, reports)?;
-    looked?;
     match end {
         End::Command(ran) => ran,
-        End::Time | End::Asked | End::AllEnded => Ok(()),
+        End::Time | End::Idle(_) | End::Asked | End::AllEnded => Ok(()),
     }
 }
 
-/// Why a trace ended.
-enum End {
-    /// The command on the host is over, well or not.
-    Command(Result<(), CommandError>),
-    /// The time is over.
-    Time,
-    /// Ctrl-C or Enter.
-    Asked,
-    /// Nothing is left to trace.
-    AllEnded,
-}
-
-impl End {
-    /// What people did not ask for is explained.
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Command(_) | Self::Time | Self::Asked => "",
-            Self::AllEnded => "; all containers have ended",
-        }
+/// To whom accesses are told as they come.
+fn feed(context: &Context) -> Option<Output> {
+    match context.format {
+        Format::Jsonl => Some(context.output.clone()),
+        Format::Text | Format::Json => None,
     }
 }
 
-fn opening(args: &TraceArgs, named: &[ContainerView]) -> String {
-    let what = if args.image.is_empty() {
-        named.iter().map(|container| quote(container.name.as_bytes())).collect::<Vec<_>>().join(", ")
-    } else {
-        format!("every container of {}", args.image.join(", "))
-    };
-    let until = if args.command.is_empty() { "Ctrl-C" } else { "the command ends, or Ctrl-C" };
-    format!("tracing {what}: until {until}")
+fn opening(args: &TraceArgs, what: &str) -> String {
+    format!("tracing {what}: {}", Ends::of(args).in_words(args))
+}
+
+fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    names.map(|name| quote(name.as_bytes())).collect::<Vec<_>>().join(", ")
+}
+
+fn references(images: &[SourceImage]) -> Vec<&str> {
+    images.iter().map(|image| image.reference.as_str()).collect()
 }
 
 fn show(context: &Context, traces: Vec<TraceReport>) -> Result<(), CommandError> {
@@ -126,59 +219,6 @@ fn show(context: &Context, traces: Vec<TraceReport>) -> Result<(), CommandError>
             page
         })
     })
-}
-
-/// Ends when the trace shall end.
-async fn end(
-    engine: &Engine,
-    args: &TraceArgs,
-    named: &[ContainerView],
-    target: Option<&Target>,
-    signals: &Signals,
-) -> Result<End, CommandError> {
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let mut command = pin!(command(args, target, stopped));
-    let has_command = !args.command.is_empty();
-    let end = tokio::select! {
-        ran = &mut command, if has_command => return Ok(End::Command(ran)),
-        () = run::elapsed(args.duration) => End::Time,
-        () = signals.end_of_trace() => End::Asked,
-        () = run::enter(), if !has_command && !args.until_exit => End::Asked,
-        all = all_ended(engine, named), if !named.is_empty() && !has_command => all.map(|()| End::AllEnded)?,
-    };
-    if has_command {
-        drop(stop);
-        command.await?;
-    }
-    Ok(end)
-}
-
-async fn command(
-    args: &TraceArgs,
-    target: Option<&Target>,
-    stopped: tokio::sync::oneshot::Receiver<()>,
-) -> Result<(), CommandError> {
-    let Some((program, arguments)) = args.command.split_first() else { return Ok(()) };
-    let command = HostCommand::Program { program: program.clone(), arguments: arguments.to_vec() };
-    let cancel = async { drop(stopped.await) };
-    exercise::run_on_host(&command, target, cancel).await?.success(&command)?;
-    Ok(())
-}
-
-/// Ends when every container has ended and none comes back: one that restarts is away for a moment.
-async fn all_ended(engine: &Engine, containers: &[ContainerView]) -> Result<(), CommandError> {
-    for container in containers {
-        loop {
-            engine.wait(&container.id).await?;
-            tokio::time::sleep(RESTART).await;
-            match engine.container(&container.id).await {
-                Ok(view) if view.pid.is_some() || view.state == ContainerState::Restarting => {}
-                Ok(_) | Err(EngineError::UnknownContainer { .. }) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(())
 }
 
 async fn inspect(engine: &Engine, names: &[String]) -> Result<Vec<ContainerView>, CommandError> {
@@ -216,17 +256,15 @@ async fn images(
     Ok(images)
 }
 
-/// The capture file of each image; images of one name in several repositories get numbers.
-fn files(args: &TraceArgs, containers: &[ContainerView], images: &[SourceImage]) -> Vec<PathBuf> {
-    match (images, containers, &args.output) {
+/// The capture file of each image; images of one name in several repositories get numbers. One capture of a container
+/// is named after it.
+fn files(args: &TraceArgs, container: Option<&str>, references: &[&str]) -> Vec<PathBuf> {
+    match (references, container, &args.output) {
         ([_], _, Some(file)) => vec![file.clone()],
-        ([_], [container, ..], None) => vec![PathBuf::from(format!("{}.slim", container.name))],
-        (images, _, directory) => {
+        ([_], Some(container), None) => vec![PathBuf::from(format!("{container}.slim"))],
+        (references, _, directory) => {
             let directory = directory.as_deref().unwrap_or(Path::new(""));
-            file_names(images.iter().map(|image| image.reference.as_str()))
-                .into_iter()
-                .map(|name| directory.join(name))
-                .collect()
+            file_names(references.iter().copied()).into_iter().map(|name| directory.join(name)).collect()
         }
     }
 }

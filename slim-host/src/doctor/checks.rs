@@ -4,6 +4,7 @@ use super::facts::{CgroupMounts, Facts, Kernel, Probe, Witness};
 use super::{Check, Health};
 use crate::engine::{EngineInfo, Storage};
 use crate::path::quote;
+use crate::tracer::cgroup::V1_CONTROLLERS;
 
 /// First kernel with the ring buffer and CAP_BPF (Linux 5.8, 2020).
 const OLDEST_KERNEL: (u8, u8) = (5, 8);
@@ -11,9 +12,6 @@ const OLDEST_KERNEL: (u8, u8) = (5, 8);
 const MEMCG_ACCOUNTING: (u8, u8) = (5, 11);
 /// Below this a capture of a few MiB and an image archive of some hundred may not fit.
 const SPACE_WANTED: u64 = 1 << 30;
-
-/// Controllers of cgroup v1 by which containers can be told apart, the most common first.
-pub const V1_CONTROLLERS: [&str; 4] = ["pids", "memory", "cpuset", "devices"];
 
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;

@@ -1,16 +1,23 @@
-//! The live line: what a trace has seen so far, redrawn in place on a terminal and absent elsewhere.
+//! The live line: what a trace has seen so far, redrawn in place on a terminal, and a line a minute elsewhere.
 
-use std::{fmt, time::Duration};
+use std::{
+    cell::Cell,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::text::{count, duration};
 use super::{Output, Place, Verbosity, lock};
 
+/// Between two lines where none can be drawn over: logs of long traces stay readable, and show that it goes on.
+const TELL: Duration = Duration::from_secs(60);
+
 /// What a trace has seen so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LiveCounts {
-    /// Different paths.
+    /// Different files that were found.
     pub files: u64,
     /// Accesses, duplicates included.
     pub events: u64,
@@ -33,6 +40,8 @@ impl fmt::Display for LiveCounts {
 pub struct Live {
     output: Output,
     bar: Option<ProgressBar>,
+    /// When people were last told something, where no line can be drawn over.
+    told: Cell<Instant>,
 }
 
 impl Live {
@@ -55,14 +64,17 @@ impl Live {
                 None
             }
         };
-        Self { output, bar }
+        Self { output, bar, told: Cell::new(Instant::now()) }
     }
 
-    /// Redraws the line; does nothing off a terminal. A few times a second is enough.
+    /// Redraws the line; a few times a second is enough. Off a terminal a line is written once a minute.
     pub fn update(&self, counts: &LiveCounts) {
         if let Some(bar) = &self.bar {
             bar.set_message(counts.to_string());
             bar.tick();
+        } else if self.told.get().elapsed() >= TELL {
+            self.told.set(Instant::now());
+            self.output.note(counts);
         }
     }
 

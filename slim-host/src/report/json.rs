@@ -2,7 +2,7 @@
 //!
 //! The promise: every document is an object with `schema` (a number that grows when a field changes its meaning or
 //! goes away; new fields do not count) and `kind` (`build`, `trace`, `traces` when
-//! several images were traced, `explain`, `doctor`). Bytes are integers,
+//! several images were traced, `access`, `explain`, `doctor`). Bytes are integers,
 //! durations integers of nanoseconds (`*_ns`), missing values `null`.
 //!
 //! A path is the field `path` (of the thing it names, or of an object of its own) with its text, each invalid UTF-8 sequence replaced by U+FFFD; only where that loses
@@ -13,7 +13,10 @@ use std::path::Path;
 
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use crate::{capture::Status, path::ImagePath};
+use crate::{
+    capture::Status,
+    path::{ImagePath, RequestedPath},
+};
 
 /// The version of every document.
 pub const SCHEMA: u32 = 1;
@@ -41,6 +44,14 @@ impl<'a, T: Serialize> Document<'a, T> {
 /// # Errors
 /// Those of `serializer`.
 pub fn path<S: Serializer>(path: &ImagePath, serializer: S) -> Result<S::Ok, S::Error> {
+    bytes(path.as_bytes(), serializer)
+}
+
+/// Serialises a path that a process asked for, likewise.
+///
+/// # Errors
+/// Those of `serializer`.
+pub fn requested<S: Serializer>(path: &RequestedPath, serializer: S) -> Result<S::Ok, S::Error> {
     bytes(path.as_bytes(), serializer)
 }
 

@@ -18,9 +18,11 @@ use crate::{
     rootfs::{FileKind, FileTree, InodeId},
 };
 
+mod access;
 mod doctor;
 mod trace;
 
+pub use access::AccessLine;
 pub use doctor::DoctorReport;
 pub use trace::{TraceReport, TraceReports};
 

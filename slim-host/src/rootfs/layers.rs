@@ -19,7 +19,7 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
-use super::mountinfo;
+use super::lower;
 use crate::path::quote;
 
 /// Why the layer directories cannot be used. The remedy is always the engine's image export.
@@ -147,11 +147,30 @@ impl LayerDirs {
     /// # Errors
     /// When the container's root is not an overlay of the engine's own layers, or not of as many as `layers`.
     pub fn from_mountinfo(text: &[u8], roots: &StorageRoots, layers: usize) -> Result<Self, LayersError> {
-        let places = mountinfo::root_lower_dirs(text)?
+        let places = lower::of_root(text)?
             .iter()
             .map(|dir| Place::of(dir, roots)?.layer())
             .collect::<Result<Vec<_>, _>>()?;
         Self::checked(without_init(places, layers, holds_dockerenv), layers)
+    }
+
+    /// The same when no engine tells how many layers the image has. What engines put between image and container is
+    /// recognised by its name or content then, and left out.
+    ///
+    /// A container that owns a mount namespace can name layers of another image of the same storage, so this is good
+    /// for finding out which image it may be, never for what an image holds.
+    ///
+    /// # Errors
+    /// When the container's root is not an overlay of the engine's own layers.
+    pub fn claimed_by(text: &[u8], roots: &StorageRoots) -> Result<Self, LayersError> {
+        let places = lower::of_root(text)?
+            .iter()
+            .map(|dir| Place::of(dir, roots)?.layer())
+            .collect::<Result<Vec<_>, _>>()?;
+        let layers = places.len().saturating_sub(1);
+        let places = without_init(places, layers, holds_dockerenv);
+        let count = places.len();
+        Self::checked(places, count)
     }
 
     /// The directories, lowest layer first.

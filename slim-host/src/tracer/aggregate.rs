@@ -8,7 +8,8 @@
 //! and only the first [`ABSENT_MAX`] of each target are kept; evidence beyond [`ENTRIES_MAX`] is counted as lost.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::RandomState},
+    hash::BuildHasher as _,
     sync::Arc,
 };
 
@@ -59,6 +60,9 @@ pub struct Aggregate {
     absent_dropped: u64,
     entries_full: u64,
     events: u64,
+    /// Hashes of the paths that were found, with their targets: several kinds of access are one file.
+    files: HashSet<u64>,
+    hasher: RandomState,
     last_new_ns: u64,
 }
 
@@ -131,6 +135,8 @@ impl Aggregate {
             absent_dropped: 0,
             entries_full: 0,
             events: 0,
+            files: HashSet::new(),
+            hasher: RandomState::new(),
             last_new_ns: started_ns,
         }
     }
@@ -153,6 +159,15 @@ impl Aggregate {
     pub fn acknowledge(&mut self, key: DedupKey) {
         if !self.keys.contains_key(&key) {
             self.remember(key, [NOWHERE; 2]);
+        }
+    }
+
+    /// Forgets keys that the kernel has forgotten, and of which no access is kept.
+    pub fn forget(&mut self, keys: &[DedupKey]) {
+        for key in keys {
+            if self.keys.get(key) == Some(&[NOWHERE; 2]) {
+                self.keys.remove(key);
+            }
         }
     }
 
@@ -198,9 +213,13 @@ impl Aggregate {
             count: 1,
             dirty: true,
         });
+        if place.1.outcome == Outcome::Found
+            && self.files.insert(self.hasher.hash_one((target, &place.1.path)))
+        {
+            self.last_new_ns = self.last_new_ns.max(self.started_ns + witness.offset_ns);
+        }
         self.index.insert(place, at);
         self.dirty.push(at);
-        self.last_new_ns = self.started_ns + witness.offset_ns;
         Some(at)
     }
 
@@ -310,7 +329,13 @@ impl Aggregate {
         self.events
     }
 
-    /// `CLOCK_MONOTONIC` in nanoseconds when the last new access happened; at first the start.
+    /// How many different files were found, over all targets.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// `CLOCK_MONOTONIC` in nanoseconds when the last new file was found; at first the start.
     #[must_use]
     pub fn last_new_ns(&self) -> u64 {
         self.last_new_ns

@@ -20,6 +20,14 @@ use procfs::process::Process;
 use super::{CgroupMode, TracerError};
 use crate::path::quote;
 
+mod find;
+
+pub use find::{Found, around, at};
+
+/// The version 1 controllers by which containers can be told apart, best first: every engine gives each container a
+/// group of its own in them.
+pub const V1_CONTROLLERS: [&str; 4] = ["pids", "memory", "cpuset", "devices"];
+
 /// Nested groups below one container that we follow; far above what systemd in a container makes.
 const MAX_GROUPS: usize = 4096;
 
@@ -171,6 +179,16 @@ pub fn processes(group: &Group) -> Result<Vec<i32>, TracerError> {
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)
+}
+
+/// The hierarchy of a version 1 controller; `None` when it has none on this machine.
+///
+/// # Errors
+/// When /proc cannot be read.
+pub fn controller_hierarchy(name: &str) -> Result<Option<CgroupMode>, TracerError> {
+    let controllers = procfs::cgroups().map_err(|source| TracerError::Process { pid: 0, source })?;
+    let found = controllers.0.iter().find(|c| c.name == name && c.enabled && c.hierarchy != 0);
+    Ok(found.map(|c| CgroupMode::V1 { controller: c.name.clone(), hierarchy_id: c.hierarchy }))
 }
 
 /// Where the hierarchy is mounted for us.

@@ -201,18 +201,52 @@ impl Tracer {
         }
     }
 
+    /// Every control group that the kernel took into the scope on its own and that was not forgotten, with its container.
+    ///
+    /// # Errors
+    /// When the kernel refuses to read the map.
+    pub fn adoptions(&self) -> Result<Vec<(u64, ContainerId)>, TracerError> {
+        self.entries("ADOPTED")
+    }
+
+    /// Takes a control group out of the scope; groups made below it later are not in scope either. What was sent from it
+    /// is still in the ring, so [`Self::adopted`] goes on to know it.
+    ///
+    /// # Errors
+    /// When the kernel refuses to change the map.
+    pub fn unwatch(&mut self, cgroup: u64) -> Result<(), TracerError> {
+        removed(self.map::<u64, ScopeEntry>("SCOPE")?.remove(&cgroup))
+            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })
+    }
+
+    /// Forgets whose an adopted control group is; it must have left the scope, and its events must be sorted.
+    ///
+    /// # Errors
+    /// When the kernel refuses to change the map.
+    pub fn disown(&mut self, cgroup: u64) -> Result<(), TracerError> {
+        removed(self.map::<u64, ContainerId>("ADOPTED")?.remove(&cgroup))
+            .map_err(|source| TracerError::MapAccess { name: "ADOPTED", source })
+    }
+
+    /// Makes room in the deduplication: forgets accesses of targets that are out of scope for good.
+    ///
+    /// # Errors
+    /// When the kernel refuses to change the map.
+    pub fn unsee(&mut self, keys: &[DedupKey]) -> Result<(), TracerError> {
+        let mut seen = self.map::<DedupKey, u64>("SEEN")?;
+        for key in keys {
+            removed(seen.remove(key)).map_err(|source| TracerError::MapAccess { name: "SEEN", source })?;
+        }
+        Ok(())
+    }
+
     /// The control groups in scope at this moment, with what the kernel knows of each: those watched, those made for
     /// announced containers, and the groups below them. A group that was removed is not among them any more.
     ///
     /// # Errors
     /// When the kernel refuses to read the map.
     pub fn scope(&self) -> Result<Vec<(u64, ScopeEntry)>, TracerError> {
-        let map = self.ebpf.map("SCOPE").ok_or(TracerError::Map { name: "SCOPE" })?;
-        let map = HashMap::<_, u64, ScopeEntry>::try_from(map)
-            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })?;
-        map.iter()
-            .collect::<Result<_, _>>()
-            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })
+        self.entries("SCOPE")
     }
 
     /// Hands every waiting event to `sink`; how many there were.
@@ -239,10 +273,7 @@ impl Tracer {
     /// # Errors
     /// When the kernel refuses to read the map.
     pub fn totals(&self) -> Result<Vec<(DedupKey, u64)>, TracerError> {
-        let map = self.ebpf.map("SEEN").ok_or(TracerError::Map { name: "SEEN" })?;
-        let map = HashMap::<_, DedupKey, u64>::try_from(map)
-            .map_err(|source| TracerError::MapAccess { name: "SEEN", source })?;
-        map.iter().collect::<Result<_, _>>().map_err(|source| TracerError::MapAccess { name: "SEEN", source })
+        self.entries("SEEN")
     }
 
     /// The kernel's counters, summed over CPUs.
@@ -270,6 +301,13 @@ impl Tracer {
                 recursion::misses(fd.as_fd()).map_err(|source| TracerError::ProgramInfo { name, source })?;
         }
         Ok(Loss { recursion_misses, undecodable: self.undecodable, ..Loss::from_counters(&self.counters()?) })
+    }
+
+    fn entries<K: aya::Pod, V: aya::Pod>(&self, name: &'static str) -> Result<Vec<(K, V)>, TracerError> {
+        let map = self.ebpf.map(name).ok_or(TracerError::Map { name })?;
+        let failed = |source| TracerError::MapAccess { name, source };
+        let map = HashMap::<_, K, V>::try_from(map).map_err(failed)?;
+        map.iter().collect::<Result<_, _>>().map_err(failed)
     }
 
     fn map<K: aya::Pod, V: aya::Pod>(

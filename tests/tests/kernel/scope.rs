@@ -301,3 +301,53 @@ fn a_forgotten_container_is_neither_wanted_nor_adopted() -> Result<()> {
     assert_eq!(session.tracer.adopted(group.as_group()?.id)?, Some(announced));
     Ok(())
 }
+
+#[test]
+fn a_container_that_nobody_claims_leaves_without_a_trace() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let (tree, hierarchy) = (Tree::new()?, Hierarchy::unified()?);
+    let newcomers = slim_host::tracer::Newcomers::Adopt;
+    let mut session = Session::start(&Options { newcomers, ..Options::default() })?;
+    let stranger = container_id(3_000)?;
+    let group = hierarchy.named(std::str::from_utf8(&stranger)?)?;
+    let id = group.as_group()?.id;
+    // Containers of other tests are adopted as well.
+    let adopted =
+        |session: &Session| Ok::<_, anyhow::Error>(session.tracer.adoptions()?.contains(&(id, stranger)));
+    let keys_of = |session: &mut Session, groups: &[u64]| {
+        let mut keys = Vec::new();
+        session.tracer.drain(|event| {
+            if groups.contains(&event.cgroup) {
+                keys.push(event.key)
+            }
+        });
+        keys
+    };
+    plan(&tree, Entry::Pivot).in_group(&group).run(&["open /file"])?;
+    let keys = keys_of(&mut session, &[id]);
+    assert_eq!((keys.len(), adopted(&session)?), (2, true), "the file and the sentinel");
+
+    session.tracer.unwatch(id)?;
+    plan(&tree, Entry::Pivot).in_group(&group).run(&["open /other"])?;
+    let nested = group.below("nested")?;
+    plan(&tree, Entry::Pivot).in_group(&nested).run(&["open /dir/file"])?;
+    let groups = [id, nested.as_group()?.id];
+    assert_eq!(
+        keys_of(&mut session, &groups),
+        Vec::<[u64; 2]>::new(),
+        "neither it nor a group below is in scope"
+    );
+    // What is still in the ring can be sorted.
+    assert_eq!(session.tracer.adopted(id)?, Some(stranger));
+    session.tracer.disown(id)?;
+    session.tracer.unsee(&keys)?;
+    let seen = session.tracer.totals()?.into_iter().filter(|(key, _)| keys.contains(key)).count();
+    assert_eq!((adopted(&session)?, seen), (false, 0));
+    // What is gone is gone.
+    session.tracer.unwatch(id)?;
+    session.tracer.disown(id)?;
+    session.tracer.unsee(&keys)?;
+    session.check_complete()
+}

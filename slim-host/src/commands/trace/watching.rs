@@ -7,21 +7,26 @@ use std::{
     future::Future,
     path::PathBuf,
     pin::Pin,
-    time::{Duration, SystemTime},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::{Stream, StreamExt as _};
 use tokio::task::JoinSet;
 
-use super::End;
+use super::{End, located::Located};
 use crate::{
-    capture::{Capture, CaptureWriter, Existing, Header},
-    commands::{CommandError, recorder::Recorder, run::beside, session::Session},
+    capture::{Capture, CaptureWriter, Existing, Header, ImageIdentity},
+    commands::{
+        CommandError,
+        recorder::Recorder,
+        run::beside,
+        session::{Feed, Machine, Manner, Progress, Session},
+    },
     engine::{ContainerEvent, ContainerEventKind, ContainerView, Engine, EngineError, SourceImage},
-    output::{Live, LiveCounts},
+    output::{Live, LiveCounts, Output},
     path::quote,
     report::TraceReport,
-    tracer::{Choice, Newcomers},
 };
 
 /// Between two looks at a container that the engine says runs and that we cannot attach to.
@@ -33,17 +38,44 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Attempts in a row: an engine that restarts comes back within a minute.
 const ATTEMPTS: u32 = 60;
 
+/// How long the end of a trace waits for the engine to say whose the last containers were: it may be slow to tell.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
 
 /// One image that is traced, with its capture.
 struct Subject {
-    image: SourceImage,
+    image: ImageIdentity,
     header: Header,
     file: PathBuf,
     /// Containers of it, in the order in which they came: id and name.
     containers: Vec<(String, String)>,
     /// Whether one of them ran before we came.
     attached_late: bool,
+    /// What people should know of it.
+    warnings: Vec<String>,
+}
+
+/// An image that shall be traced.
+pub(super) struct Wanted {
+    /// Which one.
+    pub image: ImageIdentity,
+    /// The capture file.
+    pub file: PathBuf,
+    /// What people should know of it.
+    pub warnings: Vec<String>,
+}
+
+/// How a trace shall be made.
+pub(super) struct Setup {
+    /// Where the containers run.
+    pub machine: Machine,
+    /// What runs them, for the captures' headers.
+    pub engine: String,
+    /// How they are traced.
+    pub manner: Manner,
+    /// To whom accesses are told as they come, if anybody wants to know.
+    pub feed: Option<Output>,
 }
 
 /// What the engine said of a container when we asked, and how often we have asked.
@@ -53,9 +85,20 @@ struct Looked {
     found: Result<Option<ContainerView>, EngineError>,
 }
 
+/// Who tells of the containers of images.
+pub(super) struct Listening<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// Whose containers.
+    pub images: &'a [SourceImage],
+    /// From when on.
+    pub since: SystemTime,
+    /// Whether the trace ends when none is left.
+    pub until_exit: bool,
+}
+
 /// A trace in progress.
-pub(super) struct Tracing<'a> {
-    engine: &'a Engine,
+pub(super) struct Tracing {
     session: Session,
     subjects: Vec<Subject>,
     looks: JoinSet<Looked>,
@@ -63,22 +106,20 @@ pub(super) struct Tracing<'a> {
     running: usize,
 }
 
-impl<'a> Tracing<'a> {
-    pub(super) async fn begin(
-        engine: &'a Engine,
-        images: Vec<SourceImage>,
-        files: Vec<PathBuf>,
-        newcomers: Newcomers,
-        sources: Choice,
-    ) -> Result<Self, CommandError> {
+impl Tracing {
+    pub(super) async fn begin(setup: Setup, wanted: Vec<Wanted>) -> Result<Self, CommandError> {
         // One that cannot be written must not leave others begun.
-        if let Some(file) = files.iter().find(|file| file.symlink_metadata().is_ok()) {
-            return Err(CommandError::CaptureExists(file.clone()));
+        if let Some(wanted) = wanted.iter().find(|wanted| wanted.file.symlink_metadata().is_ok()) {
+            return Err(CommandError::CaptureExists(wanted.file.clone()));
         }
-        let mut session = Session::start(engine.info(), newcomers, sources).await?;
-        let mut subjects = Vec::with_capacity(images.len());
-        for ((image, file), target) in images.into_iter().zip(files).zip(0..) {
-            let header = session.header(image.identity(), engine.info())?;
+        let mut session = Session::start(setup.machine, setup.manner).await?;
+        if let Some(output) = setup.feed {
+            let images = wanted.iter().map(|wanted| wanted.image.reference.clone()).collect();
+            session.feed(Feed { output, images });
+        }
+        let mut subjects = Vec::with_capacity(wanted.len());
+        for (Wanted { image, file, warnings }, target) in wanted.into_iter().zip(0..) {
+            let header = session.header(image.clone(), setup.engine.clone())?;
             if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
                 std::fs::create_dir_all(directory).map_err(|source| CommandError::Io {
                     operation: "create",
@@ -87,9 +128,15 @@ impl<'a> Tracing<'a> {
                 })?;
             }
             session.record(target, Recorder::new(CaptureWriter::create(&file, &header, Existing::Refuse)?));
-            subjects.push(Subject { image, header, file, containers: Vec::new(), attached_late: false });
+            let (containers, attached_late) = (Vec::new(), false);
+            subjects.push(Subject { image, header, file, containers, attached_late, warnings });
         }
-        Ok(Self { engine, session, subjects, looks: JoinSet::new(), running: 0 })
+        Ok(Self { session, subjects, looks: JoinSet::new(), running: 0 })
+    }
+
+    /// How far the trace is, to be asked while it goes on.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        self.session.progress()
     }
 
     /// Traces what is attached until `end`.
@@ -101,26 +148,36 @@ impl<'a> Tracing<'a> {
         beside(&mut self.session, live, end).await?
     }
 
-    /// Traces every container of the images, from `since` on, until `end`; with `until_exit` also until none is left.
+    /// Traces every container of the images that `source` tells of, until `end`; if `source` says so also until none is
+    /// left.
     pub(super) async fn listen(
         &mut self,
         mut end: impl Future<Output = Result<End, CommandError>> + Unpin,
-        since: SystemTime,
-        until_exit: bool,
+        source: Listening<'_>,
         live: &Live,
     ) -> Result<End, CommandError> {
-        let images: Vec<SourceImage> = self.subjects.iter().map(|subject| subject.image.clone()).collect();
-        let mut events: Events = Box::pin(self.engine.watch(&images, since));
+        let Listening { engine, images, since, until_exit } = source;
+        let mut events: Events = Box::pin(engine.watch(images, since));
         let (mut heard, mut failures) = (since, 0);
-        self.look_at_running(live).await?;
+        self.look_at_running(engine, live).await?;
+        let mut over = None;
         loop {
+            if over.as_ref().is_some_and(|(since, _): &(Instant, _)| {
+                since.elapsed() >= LAST_WORDS || !self.session.has_unsorted()
+            }) && let Some((_, ended)) = over.take()
+            {
+                return ended;
+            }
             tokio::select! {
                 biased;
-                ended = &mut end => return ended,
+                ended = &mut end, if over.is_none() => {
+                    over = Some((Instant::now(), ended));
+                    self.session.tick(live).await?;
+                }
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         (heard, failures) = (time_of(&event).unwrap_or(heard), 0);
-                        self.take(&event)?;
+                        self.take(engine, &event)?;
                     }
                     failed => {
                         failures += 1;
@@ -130,14 +187,14 @@ impl<'a> Tracing<'a> {
                         log::warn!("the engine went away; listening again");
                         let pause = futures_util::stream::once(tokio::time::sleep(LISTEN_AGAIN));
                         let pause = pause.filter_map(|()| std::future::ready(None));
-                        events = Box::pin(pause.chain(self.engine.watch(&images, heard)));
+                        events = Box::pin(pause.chain(engine.watch(images, heard)));
                     }
                 },
-                Some(looked) = self.looks.join_next(), if !self.looks.is_empty() => self.looked(looked)?,
+                Some(looked) = self.looks.join_next(), if !self.looks.is_empty() => self.looked(engine, looked)?,
                 ticked = self.session.tick(live) => ticked?,
             }
             let some = self.subjects.iter().any(|subject| !subject.containers.is_empty());
-            if until_exit && some && self.running == 0 && self.looks.is_empty() {
+            if over.is_none() && until_exit && some && self.running == 0 && self.looks.is_empty() {
                 return Ok(End::AllEnded);
             }
         }
@@ -153,20 +210,40 @@ impl<'a> Tracing<'a> {
         self.session.attach(container, target)
     }
 
+    /// Takes a running container without an engine into the trace, as one of image number `target`.
+    pub(super) fn attach_located(&mut self, located: &Located, target: u32) -> Result<(), CommandError> {
+        let id = located.found.container.as_deref();
+        if let Some(subject) = self.subjects.get_mut(target as usize) {
+            subject.containers.push((id.unwrap_or(&located.name).to_owned(), located.name.clone()));
+            subject.attached_late = true;
+        }
+        self.session.attach_group(&located.found.group, id, located.root.dev, target)
+    }
+
+    /// What containers without an engine hold at the end.
+    pub(super) fn last_look_at<'l>(&mut self, located: impl Iterator<Item = (&'l Located, u32)>) {
+        for (located, target) in located {
+            // They may end at any moment; what they held was traced when it was opened.
+            if let Err(error) = self.session.snapshot_group(&located.found.group, target) {
+                log::info!("no snapshot of {} at the end: {error}", located.name);
+            }
+        }
+    }
+
     /// What has been seen so far.
     pub(super) fn counts(&self) -> Result<LiveCounts, CommandError> {
         self.session.counts()
     }
 
     /// What the containers hold at the end.
-    pub(super) async fn last_look(&mut self, live: &Live) -> Result<(), CommandError> {
+    pub(super) async fn last_look(&mut self, engine: &Engine, live: &Live) -> Result<(), CommandError> {
         self.looks.abort_all();
         let all: Vec<(u32, String)> = (0..)
             .zip(&self.subjects)
             .flat_map(|(target, subject)| subject.containers.iter().map(move |(id, _)| (target, id.clone())))
             .collect();
         for (target, id) in all {
-            let asked = Box::pin(look(self.engine.clone(), id.clone(), Duration::ZERO, 0));
+            let asked = Box::pin(look(engine.clone(), id.clone(), Duration::ZERO, 0));
             let Ok(Some(container)) = beside(&mut self.session, live, asked).await?.found else { continue };
             if container.pid.is_some()
                 && let Err(error) = self.session.snapshot(&container, target)
@@ -195,31 +272,25 @@ impl<'a> Tracing<'a> {
     }
 
     /// Looks at the containers of the images that run already.
-    async fn look_at_running(&mut self, live: &Live) -> Result<(), CommandError> {
+    async fn look_at_running(&mut self, engine: &Engine, live: &Live) -> Result<(), CommandError> {
         let images: Vec<String> = self.subjects.iter().map(|subject| subject.image.id.clone()).collect();
         for image in images {
-            let listed = Box::pin(self.engine.running_containers_of(&image));
+            let listed = Box::pin(engine.running_containers_of(&image));
             for id in beside(&mut self.session, live, listed).await?? {
-                self.looks.spawn(look(self.engine.clone(), id, Duration::ZERO, 0));
+                self.looks.spawn(look(engine.clone(), id, Duration::ZERO, 0));
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, event: &ContainerEvent) -> Result<(), CommandError> {
+    fn take(&mut self, engine: &Engine, event: &ContainerEvent) -> Result<(), CommandError> {
         match event.kind {
-            ContainerEventKind::Created => {
-                if let Some((target, subject)) = self.target_of(&event.image_id) {
-                    if !subject.knows(&event.id) {
-                        let short = event.id.get(..12).unwrap_or(&event.id).to_owned();
-                        subject.containers.push((event.id.clone(), short));
-                    }
-                    self.session.announce(&event.id, target)?;
-                }
-            }
+            ContainerEventKind::Created => self.claim(event)?,
             ContainerEventKind::Started => {
+                // One that was created before we listened, and may be gone before we can look at it.
+                self.claim(event)?;
                 self.running += 1;
-                self.looks.spawn(look(self.engine.clone(), event.id.clone(), Duration::ZERO, 0));
+                self.looks.spawn(look(engine.clone(), event.id.clone(), Duration::ZERO, 0));
             }
             ContainerEventKind::Died => {
                 self.running = self.running.saturating_sub(1);
@@ -229,8 +300,22 @@ impl<'a> Tracing<'a> {
         Ok(())
     }
 
+    /// Takes what a container does, and has done already, for one of the images.
+    fn claim(&mut self, event: &ContainerEvent) -> Result<(), CommandError> {
+        let Some((target, subject)) = self.target_of(&event.image_id) else { return Ok(()) };
+        if !subject.knows(&event.id) {
+            let short = event.id.get(..12).unwrap_or(&event.id).to_owned();
+            subject.containers.push((event.id.clone(), short));
+        }
+        self.session.announce(&event.id, target)
+    }
+
     /// A container that ended while we looked at it was traced since it was announced, or cannot be traced any more.
-    fn looked(&mut self, looked: Result<Looked, tokio::task::JoinError>) -> Result<(), CommandError> {
+    fn looked(
+        &mut self,
+        engine: &Engine,
+        looked: Result<Looked, tokio::task::JoinError>,
+    ) -> Result<(), CommandError> {
         let Looked { id, times, found } =
             looked.map_err(|_| CommandError::Defect("looked at a container"))?;
         let Some(container) = found? else { return Ok(()) };
@@ -245,7 +330,7 @@ impl<'a> Tracing<'a> {
                 | CommandError::SharedRoot { .. }),
             ) if times < LOOKS => {
                 log::info!("cannot attach to {id} yet, or any more: {error}");
-                self.looks.spawn(look(self.engine.clone(), id, LOOK_AGAIN, times + 1));
+                self.looks.spawn(look(engine.clone(), id, LOOK_AGAIN, times + 1));
                 Ok(())
             }
             attached => attached,
@@ -277,6 +362,7 @@ fn report(subject: Subject, capture: &Capture) -> TraceReport {
     let names: BTreeMap<&String, &String> = subject.containers.iter().map(|(id, name)| (id, name)).collect();
     let file = quote(subject.file.as_os_str().as_encoded_bytes());
     let mut report = TraceReport::new(capture, names.into_values().cloned().collect(), subject.file);
+    report.warnings.extend(subject.warnings);
     if report.containers.is_empty() {
         report.warnings.push("no container of the image ran".to_owned());
     } else {
@@ -286,7 +372,14 @@ fn report(subject: Subject, capture: &Capture) -> TraceReport {
                     .to_owned(),
             );
         }
-        report.next.push(format!("slim build {} --from {file}", subject.image.reference));
+        let image = &subject.image;
+        if image.fingerprint().is_some() {
+            report
+                .next
+                .push(format!("slim build IMAGE --from {file}, where IMAGE has the files that were traced"));
+        } else if !image.is_unknown() {
+            report.next.push(format!("slim build {} --from {file}", image.reference));
+        }
     }
     report
 }

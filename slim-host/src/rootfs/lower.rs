@@ -1,4 +1,4 @@
-//! The lower directories of a container's root overlay, out of `/proc/PID/mountinfo` text.
+//! The lower directories of a container's root overlay, out of the options of its mount.
 //!
 //! Invariants: pure; the text is hostile (a container that owns a mount namespace writes these strings), so the
 //! result is only a claim that [`super::layers`] checks against the engine's storage.
@@ -8,11 +8,11 @@
 //! shows one `lowerdir=A:B`; from 6.8 a mount made through the new API shows one `lowerdir+=A` a layer.
 
 use super::layers::LayersError;
-use crate::path::quote;
+use crate::{mountinfo, path::quote};
 
 /// The lower directories of the overlay mounted on `/`, topmost first.
-pub(super) fn root_lower_dirs(mountinfo: &[u8]) -> Result<Vec<Vec<u8>>, LayersError> {
-    let mut at_root = mountinfo.split(|&b| b == b'\n').filter_map(Mount::parse).filter(|m| m.point == b"/");
+pub(super) fn of_root(table: &[u8]) -> Result<Vec<Vec<u8>>, LayersError> {
+    let mut at_root = mountinfo::at_root(table);
     let (Some(mount), None) = (at_root.next(), at_root.next()) else {
         return Err(LayersError::RootMounts);
     };
@@ -20,24 +20,6 @@ pub(super) fn root_lower_dirs(mountinfo: &[u8]) -> Result<Vec<Vec<u8>>, LayersEr
         return Err(LayersError::NotOverlay { fs_type: quote(mount.fs_type) });
     }
     lower_dirs(mount.options)
-}
-
-/// The fields of one line that matter here; `proc_pid_mountinfo(5)` numbers them 4, 5, 9 and 11.
-struct Mount<'l> {
-    root: &'l [u8],
-    point: &'l [u8],
-    fs_type: &'l [u8],
-    options: &'l [u8],
-}
-
-impl<'l> Mount<'l> {
-    fn parse(line: &'l [u8]) -> Option<Self> {
-        let mut fields = line.split(|&b| b == b' ');
-        let (root, point) = (fields.nth(3)?, fields.next()?);
-        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
-        let (fs_type, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(Self { root, point, fs_type, options })
-    }
 }
 
 fn lower_dirs(options: &[u8]) -> Result<Vec<Vec<u8>>, LayersError> {
@@ -113,7 +95,7 @@ mod tests {
     }
 
     fn dirs(options: &str) -> Vec<String> {
-        let dirs = root_lower_dirs(&root_mount(options)).unwrap();
+        let dirs = of_root(&root_mount(options)).unwrap();
         dirs.iter().map(|dir| dir.escape_ascii().to_string()).collect()
     }
 
@@ -140,11 +122,11 @@ mod tests {
 
     #[test]
     fn what_is_not_one_plain_overlay_is_refused() {
-        let refused = |text: &[u8]| root_lower_dirs(text).unwrap_err().to_string();
+        let refused = |text: &[u8]| of_root(text).unwrap_err().to_string();
         let several = [root_mount("rw,lowerdir=/a"), root_mount("rw,lowerdir=/b")].concat();
         for (text, message) in [
             (b"".to_vec(), LayersError::RootMounts.to_string()),
-            (b"garbage\n\n- - -\n1 2 3 / /\n1 2 3 / / -\n".to_vec(), LayersError::RootMounts.to_string()),
+            (b"garbage\n\n- - -\n1 2 0:3 / /\n1 2 0:3 / / -\n".to_vec(), LayersError::RootMounts.to_string()),
             (several, LayersError::RootMounts.to_string()),
             (
                 b"1 2 8:1 / / rw - btrfs /dev/sda1 rw,subvol=/x\n".to_vec(),
@@ -175,8 +157,8 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_panics(text: Vec<u8>, options in "[rw,=:+\\\\0-7a/lowerdir]{0,64}") {
-            let _ = root_lower_dirs(&text);
-            let _ = root_lower_dirs(&root_mount(&options));
+            let _ = of_root(&text);
+            let _ = of_root(&root_mount(&options));
         }
     }
 }

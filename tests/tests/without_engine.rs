@@ -1,0 +1,277 @@
+//! Containers that no engine tells slim about: of plain runc, and of Podman.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use slim_host::capture::{self, Capture, Outcome, Status};
+use slim_tests::{Deadline, Engine, Image, Missing, Scratch, Slim, kernel, require};
+
+/// What was found in /first, /srv and /bin of slim-test/static by the programs of the image itself.
+fn found(capture: &Capture) -> BTreeSet<String> {
+    let found = capture.accesses.keys().filter(|key| key.outcome == Outcome::Found);
+    let paths = found.map(|key| String::from_utf8_lossy(key.path.as_bytes()).into_owned());
+    paths.filter(|path| ["/first/", "/srv/", "/bin/"].iter().any(|parent| path.starts_with(parent))).collect()
+}
+
+fn set<const N: usize>(paths: [&str; N]) -> BTreeSet<String> {
+    paths.map(str::to_owned).into()
+}
+
+fn complete(file: &str) -> Result<Capture> {
+    let capture = capture::read(Path::new(file))?;
+    ensure!(capture.header.status == Status::Complete, "{file}: {:?}", capture.header.loss);
+    Ok(capture)
+}
+
+/// Runs a program to its end.
+fn ran(command: &mut Command) -> Result<String> {
+    let done = command.output().with_context(|| format!("{command:?}"))?;
+    let words = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{command:?}: {}: {words}", done.status);
+    Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
+}
+
+fn needs(program: &str) -> Result<(), Missing> {
+    let found = Command::new(program).arg("--version").output().is_ok_and(|done| done.status.success());
+    if found { Ok(()) } else { Err(Missing(format!("no {program} on this machine"))) }
+}
+
+/// A container of plain runc: no engine knows it. Its root is an overlay, as containerd makes it.
+struct Runc {
+    scratch: Scratch,
+    id: String,
+    process: std::process::Child,
+}
+
+impl Runc {
+    /// Starts `/bin/serve` of `lower`. The overlay lies in a mount namespace of its own: nothing is left on the host.
+    fn start(lower: &str) -> Result<Runc> {
+        let scratch = Scratch::new()?;
+        let name = scratch.path().file_name().context("a directory without a name")?;
+        let id = name.to_string_lossy().replace('.', "");
+        for directory in ["rootfs", "upper", "work", "state"] {
+            std::fs::create_dir(scratch.path().join(directory))?;
+        }
+        let namespaces = ["pid", "mount", "ipc", "uts", "network"].map(|kind| json!({ "type": kind }));
+        let config = json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "user": { "uid": 0, "gid": 0 },
+                "args": ["/bin/serve", "8080", "/srv/index.html"],
+                "cwd": "/",
+            },
+            "root": { "path": "rootfs" },
+            "mounts": [{ "destination": "/proc", "type": "proc", "source": "proc" }],
+            "linux": { "namespaces": namespaces, "cgroupsPath": format!("/{id}") },
+        });
+        scratch.write("config.json", config.to_string())?;
+        let script = "mount -t overlay overlay -o lowerdir=$LOWER,upperdir=upper,workdir=work rootfs \
+                      && exec runc --root state run $ID";
+        let process = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", script])
+            .env("LOWER", lower)
+            .env("ID", &id)
+            .current_dir(scratch.path())
+            .spawn()?;
+        let runc = Runc { scratch, id, process };
+        Deadline::after(30)
+            .until("runc runs it", &true, || runc.state("status").is_ok_and(|s| s == "running"))?;
+        Ok(runc)
+    }
+
+    fn runc(&self) -> Command {
+        let mut command = Command::new("runc");
+        command.arg("--root").arg(self.scratch.path().join("state"));
+        command
+    }
+
+    fn state(&self, field: &str) -> Result<String> {
+        let text = ran(self.runc().args(["state", &self.id]))?;
+        let state: serde_json::Value = serde_json::from_str(&text)?;
+        Ok(state[field].as_str().map_or_else(|| state[field].to_string(), str::to_owned))
+    }
+
+    /// The command line that runs `/bin/first FILE` in it.
+    fn exec(&self, file: &str) -> Vec<String> {
+        let state = self.scratch.file("state");
+        ["runc", "--root", &state, "exec", &self.id, "/bin/first", file].map(str::to_owned).into()
+    }
+}
+
+impl Drop for Runc {
+    fn drop(&mut self) {
+        let _ = self.runc().args(["kill", &self.id, "KILL"]).output();
+        let _ = self.process.wait();
+        let _ = self.runc().args(["delete", "--force", &self.id]).output();
+    }
+}
+
+/// The layer directory of an image of one layer, and the engine's data root.
+fn layer(engine: &Engine, image: &str) -> Result<(String, String), Missing> {
+    let inspect = engine.inspect("image", image).map_err(|error| Missing(format!("{error:#}")))?;
+    let upper = inspect["GraphDriver"]["Data"]["UpperDir"].as_str().map(str::to_owned);
+    let upper = upper.ok_or_else(|| Missing("the engine does not tell its layer directories".into()))?;
+    let root = upper.split("/overlay2/").next().unwrap_or_default().to_owned();
+    if !Path::new(&upper).is_dir() {
+        return Err(Missing(format!("{upper} is not on this machine")));
+    }
+    Ok((upper, root))
+}
+
+#[test]
+fn a_container_of_plain_runc_is_traced_by_process_and_by_group() -> Result<()> {
+    if !kernel::can_run() {
+        return Ok(());
+    }
+    require!(needs("runc"));
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("static"));
+    let slim = require!(Slim::find(&engine));
+    let (lower, storage) = require!(layer(&engine, &source));
+    let (runc, scratch) = (Runc::start(&lower)?, Scratch::new()?);
+    let pid = runc.state("pid")?;
+    // No engine answers: all that slim knows comes from the kernel and the storage.
+    let alone = |words: &[&str], exec: &[String]| {
+        let mut command = slim.command(words.iter().copied());
+        command.arg("--").args(exec).env("DOCKER_HOST", "unix:///nonexistent");
+        slim_tests::Run::of(&mut command).expect(0)
+    };
+
+    let by_pid = scratch.file("pid.slim");
+    let words = ["trace", "--pid", &pid, "--storage", &storage, "-o", &by_pid];
+    let run = alone(&words, &runc.exec("/first/001"));
+    let says = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(says.contains("next      slim build IMAGE --from"), "{run}");
+    assert_eq!(found(&complete(&by_pid)?), set(["/bin/first", "/bin/serve", "/first/001"]));
+
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let own = groups.lines().filter_map(|line| line.rsplit(':').next()).max_by_key(|path| path.len());
+    let by_group = scratch.file("group.slim");
+    let group = own.context("a process in no group")?;
+    alone(&["trace", "--cgroup", group, "--storage", &storage, "-o", &by_group], &runc.exec("/first/002"));
+    assert_eq!(found(&complete(&by_group)?), set(["/bin/first", "/bin/serve", "/first/002"]));
+
+    // The engine has the image, and the fingerprint of its files says that it is this one; another is refused.
+    let target = Image::reserve(&engine, "runc");
+    let build = ["build", &source, "--tag", target.tag(), "--from", &by_pid, "--from", &by_group];
+    slim.run(build).expect(0);
+    let kept: BTreeSet<String> = target
+        .entries()?
+        .into_iter()
+        .filter(|(_, entry)| entry.kind == b'0')
+        .map(|(path, _)| String::from_utf8_lossy(&path).into_owned())
+        .collect();
+    assert_eq!(kept, set(["bin/first", "bin/serve", "first/001", "first/002", "srv/index.html"]));
+    if let Ok(other) = engine.test_image("batch") {
+        let refused = slim.run(["build", &other, "--tag", "x", "--dry-run", "--from", &by_pid]).expect(2);
+        assert!(refused.stderr.contains("is of other files than those of"), "{refused}");
+    }
+    Ok(())
+}
+
+#[test]
+fn directories_that_a_container_names_itself_are_not_looked_at() -> Result<()> {
+    if !kernel::can_run() {
+        return Ok(());
+    }
+    require!(needs("runc"));
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("static"));
+    let slim = require!(Slim::find(&engine));
+    let (lower, storage) = require!(layer(&engine, &source));
+    // The same files, where no engine keeps layers.
+    let (copy, scratch) = (Scratch::new()?, Scratch::new()?);
+    ran(Command::new("cp").args(["--archive", &lower, &copy.file("diff")]))?;
+    let runc = Runc::start(&copy.file("diff"))?;
+
+    let file = scratch.file("claimed.slim");
+    let pid = runc.state("pid")?;
+    let words = ["trace", "--pid", &pid, "--storage", &storage, "-o", &file, "--"];
+    let exec = runc.exec("/first/003");
+    let run = slim.run(words.into_iter().chain(exec.iter().map(String::as_str))).expect(0);
+    let warning = "is not a layer directory of the engine's storage";
+    assert!(String::from_utf8_lossy(&run.stdout).contains(warning), "{run}");
+    let capture = complete(&file)?;
+    assert!(capture.header.image.is_unknown(), "{:?}", capture.header.image);
+    assert_eq!(found(&capture), set(["/bin/first", "/bin/serve", "/first/003"]));
+    let refused = slim.run(["build", &source, "--dry-run", "--tag", "x", "--from", &file]).expect(2);
+    assert!(refused.stderr.contains("does not tell which image was traced"), "{refused}");
+    Ok(())
+}
+
+/// A container of Podman; removed when dropped.
+struct Podman {
+    name: String,
+}
+
+impl Podman {
+    fn command() -> Command {
+        let mut command = Command::new("podman");
+        // runc is the one runtime that knows every mode of control groups.
+        command.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs"]);
+        command
+    }
+
+    fn run(engine: &Engine, image: &str) -> Result<Podman, Missing> {
+        needs("podman")?;
+        let name = format!("slim-e2e-{}-podman", std::process::id());
+        let archive = std::env::temp_dir().join(format!("{name}.tar"));
+        let file = archive.to_string_lossy().into_owned();
+        let started = engine
+            .docker(["save", "--output", &file, image])
+            .and_then(|_| ran(Podman::command().args(["load", "--quiet", "--input", &file])))
+            .and_then(|_| {
+                // The limits that it would set by itself are above those of many machines.
+                let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+                let words = ["run", "--detach", "--network", "none", "--name", &name];
+                ran(Podman::command().args(words).args(limits).arg(image))
+            });
+        let _ = std::fs::remove_file(&archive);
+        match started {
+            Ok(_) => Ok(Podman { name }),
+            Err(error) => {
+                drop(Podman { name });
+                Err(Missing(format!("podman cannot run a container here: {error:#}")))
+            }
+        }
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        let _ = Podman::command().args(["rm", "--force", "--ignore", "--time", "0", &self.name]).output();
+    }
+}
+
+#[test]
+fn a_container_of_podman_is_traced_without_its_engine() -> Result<()> {
+    if !kernel::can_run() {
+        return Ok(());
+    }
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("static"));
+    let slim = require!(Slim::find(&engine));
+    let podman = require!(Podman::run(&engine, &source));
+    let scratch = Scratch::new()?;
+    let inspect = ["inspect", "--format", "{{.State.Pid}} {{.Id}}", &podman.name];
+    let told = ran(Podman::command().args(inspect))?;
+    let (pid, id) = told.split_once(' ').context("two words")?;
+
+    let file = scratch.file("podman.slim");
+    let exec = ["podman", "--runtime", "runc", "exec", &podman.name, "/bin/first", "/first/001"];
+    let run = slim.run(["trace", "--pid", pid, "--output", &file, "--"].into_iter().chain(exec)).expect(0);
+    let short = id.get(..12).context("an id has 64 digits")?;
+    assert!(run.stdout.starts_with(format!("traced {short}\n").as_bytes()), "{run}");
+    assert_eq!(found(&complete(&file)?), set(["/bin/first", "/bin/serve", "/first/001"]));
+
+    // Podman stored the image anew; its files are those of the other engine all the same.
+    slim.run(["build", &source, "--dry-run", "--tag", "slim-e2e-podman:x", "--from", &file]).expect(0);
+
+    // The group above holds podman's own monitor as well.
+    let refused = slim.run(["trace", "--cgroup", "/libpod_parent", "--output", &scratch.file("no.slim")]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("different roots"), "{refused}");
+    Ok(())
+}
