@@ -2,4 +2,5 @@
 
 pub mod cgroup;
 pub mod exec;
+pub mod sweep;
 pub mod syscall;

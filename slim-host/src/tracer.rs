@@ -15,6 +15,7 @@ pub mod offsets;
 mod recursion;
 pub mod root;
 pub mod snapshot;
+pub mod sweep;
 
 pub use aggregate::Aggregate;
 pub use event::Event;

@@ -21,10 +21,10 @@ use slim_common::{
 
 use super::{TracerError, btf::Btf, event::Event, loss::Loss, offsets, recursion};
 
-const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The object that the build script made; empty in builds without a BPF linker.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/slim-ebpf"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/slim-ebpf"));
 
 /// Each program with the raw tracepoint that it is attached to; both have the same name. The order matters: groups come
 /// into scope before anything is reported about them.
@@ -32,7 +32,7 @@ const PROGRAMS: [&str; 4] = ["cgroup_mkdir", "cgroup_rmdir", "sched_process_exec
 
 /// How often a program is offered to the verifier, which ends with `EAGAIN` when a signal comes (kernel/bpf/verifier.c,
 /// `do_check`; libbpf tries five times as well).
-const LOAD_ATTEMPTS: u32 = 5;
+pub(super) const LOAD_ATTEMPTS: u32 = 5;
 
 /// By which control groups containers are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -291,11 +291,11 @@ fn attach(ebpf: &mut Ebpf, name: &'static str, btf: &AyaBtf) -> Result<(), Trace
 }
 
 /// Whether the verifier gave up because a signal was waiting.
-fn interrupted(error: &ProgramError) -> bool {
+pub(super) fn interrupted(error: &ProgramError) -> bool {
     matches!(error, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EAGAIN))
 }
 
-fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
+pub(super) fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
     let (cgroup_subsys, hierarchy_id) = match &options.cgroups {
         CgroupMode::V2 => (CGROUP_V2, 0),
         CgroupMode::V1 { controller, hierarchy_id } => {
@@ -322,6 +322,7 @@ fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
         cgroup_subsys,
         typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
         adopt: u32::from(options.newcomers == Newcomers::Adopt),
+        dentry_lists: offsets::dentry_lists(btf),
     })
 }
 

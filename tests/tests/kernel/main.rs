@@ -8,6 +8,7 @@ mod loss;
 mod names;
 mod scope;
 mod snapshot;
+mod sweep;
 
 use slim_tests::kernel::{Entry, Plan, Tree};
 
