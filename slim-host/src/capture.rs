@@ -39,11 +39,13 @@ pub enum AccessKind {
     Modify,
     /// Mapped, open, cwd, root or executable of a process when the snapshot was taken (procfs).
     Snapshot,
+    /// The name was resolved, by whom and what for is unknown: a sweep found it in the kernel's memory.
+    Resolved,
 }
 
 impl AccessKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Exec,
         Self::Open,
         Self::Stat,
@@ -52,6 +54,7 @@ impl AccessKind {
         Self::Chdir,
         Self::Modify,
         Self::Snapshot,
+        Self::Resolved,
     ];
 
     /// The stable name, used in capture files and JSON.
@@ -66,6 +69,7 @@ impl AccessKind {
             Self::Chdir => "chdir",
             Self::Modify => "modify",
             Self::Snapshot => "snapshot",
+            Self::Resolved => "resolved",
         }
     }
 
@@ -150,6 +154,29 @@ impl Capture {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.header.is_complete()
+    }
+
+    /// How many names only a sweep found: they were resolved, and no hook reported an access to them.
+    #[must_use]
+    pub fn resolved_alone(&self) -> u64 {
+        let mut alone = 0;
+        let mut accesses = self.accesses.keys().filter(|key| key.outcome == Outcome::Found).peekable();
+        while let Some(first) = accesses.next() {
+            let mut kinds = vec![first.kind];
+            while let Some(same) = accesses.next_if(|key| key.path == first.path) {
+                kinds.push(same.kind);
+            }
+            alone += u64::from(kinds == [AccessKind::Resolved]);
+        }
+        alone
+    }
+
+    /// Whether no hook reported anything: what it holds comes from sweeps and from what processes held.
+    #[must_use]
+    pub fn is_swept(&self) -> bool {
+        let mut kinds = self.accesses.keys().map(|key| key.kind);
+        let silent = |kind| matches!(kind, AccessKind::Resolved | AccessKind::Snapshot);
+        kinds.clone().any(|kind| kind == AccessKind::Resolved) && kinds.all(silent)
     }
 
     /// How often anything was accessed, duplicates included.

@@ -193,5 +193,6 @@ pub(crate) fn done(kind: AccessKind) -> &'static str {
         AccessKind::Chdir => "entered as working directory",
         AccessKind::Modify => "changed",
         AccessKind::Snapshot => "in use when the trace began or ended",
+        AccessKind::Resolved => "resolved, by whom unknown",
     }
 }

@@ -9,7 +9,7 @@
 //!   Nowhere else does slim walk a container's merged directory.
 //! - The mount is held for the length of one sweep only: a container that ends is not kept from being unmounted.
 //! - What was found was true when it was found; that nothing else was used, no sweep can say: dentries are given back
-//!   when memory is short, and names below a mount point are hidden, not forgotten.
+//!   when memory is short ([`confidence`] judges that), and names below a mount point are hidden, not forgotten.
 //!
 //! Non-goals: who resolved a name, when, and what for.
 
@@ -35,8 +35,10 @@ use super::{
     root::{self, RootMount},
 };
 
+pub mod confidence;
 pub mod names;
 mod program;
+pub mod signs;
 
 pub use names::{Name, NameKind};
 use program::Program;
