@@ -22,6 +22,7 @@ mod session;
 mod signals;
 mod source;
 mod state;
+mod sweeps;
 mod trace;
 
 pub use error::CommandError;

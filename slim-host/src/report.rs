@@ -13,7 +13,7 @@ mod removed;
 pub mod terminal;
 
 pub use model::{
-    BuildFacts, BuildReport, CaptureSummary, DoctorReport, ImageName, OutputKind, Phase, TraceReport,
-    TraceReports, WrittenOutput,
+    BuildFacts, BuildReport, CaptureSummary, DoctorReport, ImageName, OutputKind, Phase, StartupReport,
+    SweepReport, TraceReport, TraceReports, WrittenOutput,
 };
 pub use removed::{Extent, RemovedDirectory};

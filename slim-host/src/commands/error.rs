@@ -13,7 +13,7 @@ use crate::{
     output::OutputError,
     path::{PathError, quote},
     rootfs::{ArchiveError, RootfsError},
-    tracer::TracerError,
+    tracer::{TracerError, sweep::SweepError},
 };
 
 /// Why a command failed.
@@ -31,6 +31,9 @@ pub enum CommandError {
     /// The kernel side.
     #[error(transparent)]
     Tracer(#[from] TracerError),
+    /// The dentry sweep.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     /// A capture file.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -173,7 +176,18 @@ impl CommandError {
             | Self::Image(_)
             | Self::Rootfs(_)
             | Self::Archive(_) => Exit::Build,
-            Self::Engine(_) | Self::Exercise(_) | Self::NotRunning(_) => Exit::Engine,
+            Self::Engine(_)
+            | Self::Exercise(_)
+            | Self::NotRunning(_)
+            | Self::Sweep(SweepError::Gone | SweepError::Restless) => Exit::Engine,
+            Self::Sweep(
+                SweepError::Tracer(_)
+                | SweepError::Unsupported { .. }
+                | SweepError::Thread { .. }
+                | SweepError::SharedRoot { .. }
+                | SweepError::Processes { .. }
+                | SweepError::Enter { .. },
+            ) => Exit::Unsupported,
             Self::Tracer(_)
             | Self::OtherKernel { .. }
             | Self::SharedRoot { .. }
@@ -199,6 +213,7 @@ impl CommandError {
             Self::Capture(
                 CaptureError::DiskFull { .. } | CaptureError::Io { .. } | CaptureError::Sqlite { .. },
             )
+            | Self::Sweep(SweepError::Fault | SweepError::Malformed | SweepError::Ended)
             | Self::Output(_)
             | Self::Io { .. }
             | Self::Defect(_) => Exit::Internal,

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::pin, time::Duration};
 
-use super::{CommandError, recorder::Recorder, session::Session, signals::Signals};
+use super::{CommandError, recorder::Recorder, session::Session, signals::Signals, sweeps::Sweeping};
 use crate::{
     capture::{Capture, CaptureWriter, Existing},
     cli::BuildArgs,
@@ -53,9 +53,10 @@ pub(super) async fn observe(
     signals: &Signals,
     output: &Output,
 ) -> Result<Observed, CommandError> {
-    let (session, container) = tokio::join!(Session::start(engine.info(), Newcomers::Ignore), async {
-        Ok(cleanup.create(&spec(image, args)?).await?)
-    });
+    let (session, container) =
+        tokio::join!(Session::start(engine.info(), Newcomers::Ignore, Sweeping::On), async {
+            Ok(cleanup.create(&spec(image, args)?).await?)
+        });
     let (mut session, container): (_, Result<OwnedContainer, CommandError>) = (session?, container);
     let container = container?;
     let header = session.header(image.identity(), engine.info())?;
@@ -136,6 +137,7 @@ async fn shut_down(
         // It may end at any moment; what it held was traced when it was opened.
         log::info!("no snapshot at the end: {error}");
     }
+    session.sweep_again()?;
     let stop = pin!(engine.stop(&container.id, STOP_GRACE));
     beside(session, live, stop).await??;
     Ok(Vec::new())

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use rustix::time::{ClockId, clock_gettime};
@@ -12,20 +12,33 @@ use slim_common::{
 };
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{CommandError, newcomers::Newcomers, recorder::Recorder};
+use super::{
+    CommandError,
+    newcomers::Newcomers,
+    recorder::Recorder,
+    sweeps::{Start, Sweeping, Sweeps},
+};
 use crate::{
-    capture::{Accesses, Capture, CaptureId, Header, ImageIdentity, Status},
+    capture::{Accesses, Capture, Header, ImageIdentity, Status},
     doctor::V1_CONTROLLERS,
     engine::{ContainerView, EngineInfo},
     output::{Live, LiveCounts},
     path::quote,
+    report::SweepReport,
     tracer::{
         self, Aggregate, CgroupMode, Loss, Options, Tracer, TracerError,
+        aggregate::Holder,
         cgroup::{self, Group},
         root::{self, RootMount},
         snapshot,
+        sweep::Sweep,
     },
 };
+
+mod machine;
+
+use machine::{check_machine, local_pid, unix_now};
+pub(super) use machine::{container_home, header};
 
 /// Between two looks at the ring. It holds thousands of events, and a burst of new files is some thousand a tick.
 const TICK: Duration = Duration::from_millis(20);
@@ -49,6 +62,7 @@ pub(super) struct Session {
     started_unix: i64,
     recorders: BTreeMap<u32, Recorder>,
     newcomers: Newcomers,
+    sweeps: Sweeps,
     /// Containers that have ended, and when.
     retired: Vec<(Instant, ContainerId)>,
     /// Living processes whose open files could not be listed.
@@ -65,30 +79,28 @@ impl Session {
     pub(super) async fn start(
         engine: &EngineInfo,
         newcomers: tracer::Newcomers,
+        sweeping: Sweeping,
     ) -> Result<Self, CommandError> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(CommandError::NotRoot);
-        }
-        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        if engine.kernel != kernel {
-            return Err(CommandError::EngineElsewhere { engine: quote(engine.kernel.as_bytes()), kernel });
-        }
+        check_machine(engine)?;
         let mode = cgroup_mode(engine)?;
         let options = options(mode.clone(), newcomers, engine);
-        let tracer = tokio::task::spawn_blocking(move || Tracer::start(&options))
-            .await
-            .map_err(|_| CommandError::Defect("loaded the kernel programs"))??;
+        let loaded = |_| CommandError::Defect("loaded the kernel programs");
+        let (tracer, sweeps) = tokio::join!(
+            tokio::task::spawn_blocking(move || Tracer::start(&options)),
+            tokio::task::spawn_blocking(move || Sweeps::start(sweeping)),
+        );
+        let (tracer, sweeps) = (tracer.map_err(loaded)??, sweeps.map_err(loaded)?);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         Ok(Self {
             tracer,
             mode,
             aggregate: Aggregate::new(now_ns()),
             started: Instant::now(),
-            started_unix: i64::try_from(unix).unwrap_or(i64::MAX),
+            started_unix: unix_now(),
             recorders: BTreeMap::new(),
             newcomers: Newcomers::default(),
+            sweeps,
             retired: Vec::new(),
             snapshot_failed: 0,
             ticks,
@@ -101,22 +113,7 @@ impl Session {
     /// # Errors
     /// When the kernel gives no random numbers for the id.
     pub(super) fn header(&self, image: ImageIdentity, engine: &EngineInfo) -> Result<Header, CommandError> {
-        let id = CaptureId::random().map_err(|source| CommandError::Io {
-            operation: "get random numbers for",
-            path: "a capture".into(),
-            source,
-        })?;
-        Ok(Header {
-            id,
-            image,
-            engine: engine.title(),
-            kernel: quote(rustix::system::uname().release().to_bytes()),
-            slim_version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_unix: self.started_unix,
-            duration_ns: 0,
-            status: Status::Cut,
-            loss: BTreeMap::new(),
-        })
+        Ok(Header { started_unix: self.started_unix, ..header(image, engine)? })
     }
 
     /// Writes the accesses of `target` to a file as they come.
@@ -150,18 +147,16 @@ impl Session {
     /// # Errors
     /// When its processes are not on this kernel, or in no control group of their own.
     pub(super) fn attach(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
-        let pid = running_pid(container)?;
-        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
-            let container = quote(container.name.as_bytes());
-            return Err(CommandError::OtherKernel { container, pid: pid.cast_unsigned() });
-        }
+        let pid = local_pid(container)?;
         let group = cgroup::of_container(pid, &container.id, &self.mode)?;
-        let root_dev = self.check_root(container, pid, &group)?;
-        let entry = ScopeEntry::new(target, root_dev);
+        let root = check_root(container, pid, &group)?;
+        let entry = ScopeEntry::new(target, root.dev);
         cgroup::each_descendant(&group, |group| self.tracer.watch(group.id, entry))?;
         // Also a restart or an exec in a group that is made later is in scope.
         self.announce(&container.id, target)?;
-        self.snapshot(container, target)
+        let held = self.take_snapshot(&group, target)?;
+        self.sweeps.add(container, target, group, &root, Start::Missed(held));
+        Ok(())
     }
 
     /// Looks again at an announced container that has started: refuses it when its root cannot be traced, and corrects
@@ -186,17 +181,9 @@ impl Session {
                 Some(_) | None => self.tracer.watch(group.id, entry),
             }
         })
-        .or_else(|error| if group.dir.exists() { Err(error.into()) } else { Ok(()) })
-    }
-
-    /// The device of the container's root.
-    fn check_root(&self, container: &ContainerView, pid: i32, group: &Group) -> Result<u32, CommandError> {
-        let Some(root) = root_of(pid, group) else {
-            let found = "out of sight of all its processes (chroot)".to_owned();
-            return Err(CommandError::SharedRoot { container: quote(container.name.as_bytes()), found });
-        };
-        judge_root(container, &root)?;
-        Ok(root.dev)
+        .or_else(|error: TracerError| if group.dir.exists() { Err(error) } else { Ok(()) })?;
+        self.sweeps.add(container, target, group, &root, Start::Seen);
+        Ok(())
     }
 
     /// Takes what the processes of a running container hold into the evidence.
@@ -205,13 +192,43 @@ impl Session {
     /// When its control group cannot be read.
     pub(super) fn snapshot(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
         let group = cgroup::of_container(running_pid(container)?, &container.id, &self.mode)?;
-        let now = now_ns();
-        let found = snapshot::take(&group)?;
-        self.snapshot_failed += found.failed;
-        for holder in found.holders {
-            self.aggregate.add_holder(target, holder, now);
-        }
+        self.take_snapshot(&group, target)?;
         Ok(())
+    }
+
+    fn take_snapshot(&mut self, group: &Group, target: u32) -> Result<Vec<Holder>, CommandError> {
+        let now = now_ns();
+        let found = snapshot::take(group)?;
+        self.snapshot_failed += found.failed;
+        for holder in &found.holders {
+            self.aggregate.add_holder(target, holder.clone(), now);
+        }
+        Ok(found.holders)
+    }
+
+    /// Sweeps every container once more, while they are still there: before they are stopped, and at the end.
+    ///
+    /// # Errors
+    /// When the ring cannot be drained.
+    pub(super) fn sweep_again(&mut self) -> Result<(), CommandError> {
+        let found = self.sweeps.last();
+        // What the hooks saw of the same names comes first.
+        self.drain()?;
+        self.resolve(found);
+        Ok(())
+    }
+
+    /// What is to be told of the sweeps for `target`.
+    pub(super) fn swept(&mut self, target: u32) -> Option<SweepReport> {
+        self.sweeps.told(target)
+    }
+
+    fn resolve(&mut self, found: Vec<(u32, Sweep)>) {
+        let begin = Instant::now();
+        for (target, sweep) in found {
+            self.aggregate.resolve(target, &sweep.names, now_ns());
+        }
+        self.sweeps.spend(begin.elapsed());
     }
 
     /// Drains the ring at the next tick, and now and then writes and shows what is new. Meant to be called in a loop
@@ -222,6 +239,8 @@ impl Session {
     pub(super) async fn tick(&mut self, live: &Live) -> Result<(), CommandError> {
         self.ticks.tick().await;
         self.drain()?;
+        let found = self.sweeps.poll(Instant::now());
+        self.resolve(found);
         self.ticked = self.ticked.wrapping_add(1);
         if self.ticked.is_multiple_of(TICKS_A_BATCH) {
             self.write_changes()?;
@@ -352,6 +371,16 @@ fn root_of(pid: i32, group: &Group) -> Option<RootMount> {
     std::iter::once(pid).chain(others()).find_map(|pid| root::of_process(pid).ok().flatten())
 }
 
+/// The root mount of the container's processes, which must be its own.
+fn check_root(container: &ContainerView, pid: i32, group: &Group) -> Result<RootMount, CommandError> {
+    let Some(root) = root_of(pid, group) else {
+        let found = "out of sight of all its processes (chroot)".to_owned();
+        return Err(CommandError::SharedRoot { container: quote(container.name.as_bytes()), found });
+    };
+    judge_root(container, &root)?;
+    Ok(root)
+}
+
 fn judge_root(container: &ContainerView, root: &RootMount) -> Result<(), CommandError> {
     let host = root::own()?.map_or(0, |root| root.dev);
     if root.is_own(host) {
@@ -392,7 +421,7 @@ fn options(cgroups: CgroupMode, newcomers: tracer::Newcomers, engine: &EngineInf
 }
 
 /// `CLOCK_MONOTONIC`, the clock of the kernel's events, in nanoseconds.
-fn now_ns() -> u64 {
+pub(super) fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000
         + u64::try_from(now.tv_nsec).unwrap_or_default()

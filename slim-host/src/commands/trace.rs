@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{CommandError, Context, run, signals::Signals};
+use super::{CommandError, Context, run, signals::Signals, sweeps::Sweeping};
 use crate::{
     cli::TraceArgs,
     engine::{ContainerState, ContainerView, Engine, EngineError, SourceImage},
@@ -17,6 +17,7 @@ use crate::{
     tracer::Newcomers,
 };
 
+mod sweeping;
 mod watching;
 
 use watching::Tracing;
@@ -50,15 +51,24 @@ async fn trace(
     let named = inspect(engine, &args.containers).await?;
     let images = images(engine, args, &named).await?;
     let files = files(args, &named, &images);
+    if args.sweep_only {
+        return sweeping::sweep(context, args, engine, signals, &named, images.into_iter().zip(files)).await;
+    }
+    let sweeping = if args.no_sweep { Sweeping::Off } else { Sweeping::On };
     let newcomers = if args.image.is_empty() { Newcomers::Ignore } else { Newcomers::Adopt };
     // Listening starts before we look who runs, or a container that starts in between would be missed.
     let listening = SystemTime::now();
-    let mut tracing = Tracing::begin(engine, images, files, newcomers).await?;
+    let mut tracing = Tracing::begin(engine, images, files, newcomers, sweeping).await?;
     for container in &named {
         tracing.attach(container)?;
     }
     signals.trace_begins();
     let live = context.output.live(opening(args, &named));
+    if args.restart {
+        for container in &named {
+            tracing.restart(container, &live).await?;
+        }
+    }
     let target = named.first().filter(|_| named.len() == 1).map(Target::from);
     let ended = {
         let end = pin!(end(engine, args, &named, target.as_ref(), signals));

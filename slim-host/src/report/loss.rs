@@ -17,7 +17,7 @@ pub struct Remedy {
 
 /// Every cause that this slim counts as loss: those of [`Loss`](crate::tracer::Loss), as a test asserts.
 /// `docs/loss.md` tells more about each.
-pub const REMEDIES: [Remedy; 10] = [
+pub const REMEDIES: [Remedy; 11] = [
     Remedy {
         cause: "ring_full",
         meaning: "events came faster than slim could read them",
@@ -67,6 +67,11 @@ pub const REMEDIES: [Remedy; 10] = [
         cause: "snapshot_failed",
         meaning: "open files of a process could not be listed",
         remedy: "run slim with all capabilities, and trace again",
+    },
+    Remedy {
+        cause: "forgotten",
+        meaning: "the kernel has forgotten names that were used",
+        remedy: "trace the container from its start: slim trace --restart",
     },
 ];
 

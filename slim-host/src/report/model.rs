@@ -22,7 +22,7 @@ mod doctor;
 mod trace;
 
 pub use doctor::DoctorReport;
-pub use trace::{TraceReport, TraceReports};
+pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports};
 
 /// What `slim build` did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -129,6 +129,11 @@ pub struct CaptureSummary {
     pub duration_ns: u64,
     /// What was lost, greatest first.
     pub loss: Vec<LossLine>,
+    /// Names that only sweeps found: no hook reported them.
+    pub resolved: u64,
+    /// Those of them that may make up for what was lost: all, when anything was. That nothing else was lost, they do not
+    /// prove.
+    pub repaired: u64,
 }
 
 impl From<&Capture> for CaptureSummary {
@@ -136,6 +141,8 @@ impl From<&Capture> for CaptureSummary {
         let mut paths: Vec<_> = capture.accesses.keys().map(|key| &key.path).collect();
         // Ordered by path already.
         paths.dedup();
+        let resolved = capture.resolved_alone();
+        let is_lossy = capture.header.loss.values().any(|count| *count > 0);
         Self {
             id: capture.header.id.to_string(),
             status: capture.header.status,
@@ -144,6 +151,8 @@ impl From<&Capture> for CaptureSummary {
             events: capture.events(),
             duration_ns: capture.header.duration_ns,
             loss: loss::explain(&capture.header.loss),
+            resolved,
+            repaired: if is_lossy { resolved } else { 0 },
         }
     }
 }

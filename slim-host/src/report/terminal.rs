@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::model::{BuildReport, CaptureSummary, DoctorReport, ImageSummary, KeptGroup, TraceReport};
+use super::model::{
+    BuildReport, CaptureSummary, DoctorReport, ImageSummary, KeptGroup, SweepReport, TraceReport,
+};
 use super::removed::{Extent, RemovedDirectory};
 use crate::doctor::{Check, Health};
 use crate::{
@@ -16,6 +18,7 @@ use crate::{
         text::{count, duration, elide, size},
     },
     path::quote,
+    tracer::sweep::confidence::Confidence,
 };
 
 /// Lines that fit on the smallest usual terminal.
@@ -55,6 +58,7 @@ pub fn trace(report: &TraceReport) -> Page {
         lines.push(labelled("watched", elide(&report.containers.join(", "), 68)));
     }
     lines.extend(observed(&report.capture));
+    lines.extend(report.sweep.iter().flat_map(swept));
     lines.push(labelled("file", quote(report.file.as_os_str().as_encoded_bytes())));
     lines.extend(limited(&report.warnings, MAX_WARNINGS, |warning| {
         Line::toned(Tone::Warn, "warning:").then(Tone::Plain, format!(" {warning}"))
@@ -229,6 +233,12 @@ fn observed(capture: &CaptureSummary) -> Vec<Line> {
         Line::toned(Tone::Warn, format!("{:LABEL$}", "lost"))
             .then(Tone::Plain, format!("{} {}: {}", count(loss.count), loss.cause, loss.meaning))
     });
+    if capture.repaired > 0 {
+        let names = count(capture.repaired);
+        lines.push(labelled("repaired", format!("{names} names that only sweeps found; more may be lost")));
+    } else if capture.resolved > 0 {
+        lines.push(labelled("resolved", format!("{} more names, found by sweeps", count(capture.resolved))));
+    }
     // What to do stands below its cause; the line that counts the others has none.
     let mut remedies = capture.loss.iter().map(|loss| labelled("", format!("-> {}", loss.remedy)));
     let shown = if capture.loss.len() > MAX_LOSS { MAX_LOSS - 1 } else { MAX_LOSS };
@@ -236,6 +246,34 @@ fn observed(capture: &CaptureSummary) -> Vec<Line> {
         lines.push(cause);
         lines.extend(if at < shown { remedies.next() } else { None });
     }
+    lines
+}
+
+/// What the sweeps of a trace were like, and how far they reach back.
+fn swept(report: &SweepReport) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if report.sweeps > 0 {
+        let slowest = report.slowest_ns as f64 / 1e6;
+        let numbers =
+            format!("{}, up to {} names in {slowest:.1} ms", count(report.sweeps), count(report.names));
+        lines.push(labelled("sweeps", numbers));
+    }
+    if let Some(startup) = &report.startup {
+        let (level, tone) = match startup.confidence {
+            Confidence::High => ("high", Tone::Good),
+            Confidence::Medium => ("medium", Tone::Warn),
+            Confidence::Low => ("low", Tone::Bad),
+        };
+        let said = format!(" confidence that its names are all known: {}", startup.reasons.join("; "));
+        lines.push(
+            Line::toned(Tone::Dim, format!("{:LABEL$}", "start")).then(tone, level).then(Tone::Plain, said),
+        );
+    }
+    lines.extend(
+        report.problem.iter().map(|problem| {
+            Line::toned(Tone::Warn, format!("{:LABEL$}", "sweeps")).then(Tone::Plain, problem)
+        }),
+    );
     lines
 }
 

@@ -16,11 +16,11 @@ use tokio::task::JoinSet;
 use super::End;
 use crate::{
     capture::{Capture, CaptureWriter, Existing, Header},
-    commands::{CommandError, recorder::Recorder, run::beside, session::Session},
+    commands::{CommandError, recorder::Recorder, run::beside, session::Session, sweeps::Sweeping},
     engine::{ContainerEvent, ContainerEventKind, ContainerView, Engine, EngineError, SourceImage},
     output::{Live, LiveCounts},
     path::quote,
-    report::TraceReport,
+    report::{SweepReport, TraceReport},
     tracer::Newcomers,
 };
 
@@ -32,6 +32,9 @@ const LOOKS: u32 = 25;
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Attempts in a row: an engine that restarts comes back within a minute.
 const ATTEMPTS: u32 = 60;
+
+/// How long a container has to end before it is restarted, as `docker restart` has it.
+const RESTART_GRACE: Duration = Duration::from_secs(10);
 
 type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
 
@@ -69,12 +72,13 @@ impl<'a> Tracing<'a> {
         images: Vec<SourceImage>,
         files: Vec<PathBuf>,
         newcomers: Newcomers,
+        sweeping: Sweeping,
     ) -> Result<Self, CommandError> {
         // One that cannot be written must not leave others begun.
         if let Some(file) = files.iter().find(|file| file.symlink_metadata().is_ok()) {
             return Err(CommandError::CaptureExists(file.clone()));
         }
-        let mut session = Session::start(engine.info(), newcomers).await?;
+        let mut session = Session::start(engine.info(), newcomers, sweeping).await?;
         let mut subjects = Vec::with_capacity(images.len());
         for ((image, file), target) in images.into_iter().zip(files).zip(0..) {
             let header = session.header(image.identity(), engine.info())?;
@@ -152,6 +156,21 @@ impl<'a> Tracing<'a> {
         self.session.attach(container, target)
     }
 
+    /// Restarts a container that is in the trace, so that its start is seen as well. What it read before counts, too.
+    pub(super) async fn restart(
+        &mut self,
+        container: &ContainerView,
+        live: &Live,
+    ) -> Result<(), CommandError> {
+        let restarted = Box::pin(self.engine.restart(&container.id, RESTART_GRACE));
+        beside(&mut self.session, live, restarted).await??;
+        let asked = Box::pin(self.engine.container(&container.id));
+        let view = beside(&mut self.session, live, asked).await??;
+        let Some((target, subject)) = self.target_of(&container.image_id) else { return Ok(()) };
+        subject.attached_late = false;
+        self.session.settle(&view, target)
+    }
+
     /// What has been seen so far.
     pub(super) fn counts(&self) -> Result<LiveCounts, CommandError> {
         self.session.counts()
@@ -160,6 +179,7 @@ impl<'a> Tracing<'a> {
     /// What the containers hold at the end.
     pub(super) async fn last_look(&mut self, live: &Live) -> Result<(), CommandError> {
         self.looks.abort_all();
+        self.session.sweep_again()?;
         let all: Vec<(u32, String)> = (0..)
             .zip(&self.subjects)
             .flat_map(|(target, subject)| subject.containers.iter().map(move |(id, _)| (target, id.clone())))
@@ -178,14 +198,17 @@ impl<'a> Tracing<'a> {
     }
 
     /// Ends the trace in order.
-    pub(super) fn finish(self) -> Result<Vec<TraceReport>, CommandError> {
+    pub(super) fn finish(mut self) -> Result<Vec<TraceReport>, CommandError> {
+        let sweeps: Vec<_> =
+            (0..).zip(&self.subjects).map(|(target, _)| self.session.swept(target)).collect();
         let headers = (0..).zip(self.subjects.iter().map(|subject| subject.header.clone())).collect();
         let captures = self.session.finish(headers)?;
         Ok(self
             .subjects
             .into_iter()
             .zip(captures)
-            .map(|(subject, capture)| report(subject, &capture))
+            .zip(sweeps)
+            .map(|((subject, capture), sweep)| report(subject, &capture, sweep))
             .collect())
     }
 
@@ -272,20 +295,30 @@ fn time_of(event: &ContainerEvent) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(u64::try_from(event.time_ns).ok()?))
 }
 
-fn report(subject: Subject, capture: &Capture) -> TraceReport {
+fn report(subject: Subject, capture: &Capture, sweep: Option<SweepReport>) -> TraceReport {
     let names: BTreeMap<&String, &String> = subject.containers.iter().map(|(id, name)| (id, name)).collect();
     let file = quote(subject.file.as_os_str().as_encoded_bytes());
     let mut report = TraceReport::new(capture, names.into_values().cloned().collect(), subject.file);
+    report.sweep = sweep;
     if report.containers.is_empty() {
         report.warnings.push("no container of the image ran".to_owned());
     } else {
         if subject.attached_late {
-            report.warnings.push(
-                "it ran before the trace: what it read and closed at its start is missing; restart it while tracing"
-                    .to_owned(),
-            );
+            report.warnings.push(late(report.sweep.as_ref()));
         }
         report.next.push(format!("slim build {} --from {file}", subject.image.reference));
     }
     report
+}
+
+/// What can be known of the start of a container that ran before it was traced.
+fn late(sweep: Option<&SweepReport>) -> String {
+    let known = match sweep.and_then(|sweep| sweep.startup.as_ref()) {
+        Some(startup) => format!(
+            "its start is known as far as the kernel remembers it ({} confidence)",
+            startup.confidence.name()
+        ),
+        None => "what it read and closed at its start is missing".to_owned(),
+    };
+    format!("it ran before the trace: {known}; `slim trace --restart` makes it certain")
 }
