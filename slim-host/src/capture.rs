@@ -310,3 +310,22 @@ impl Status {
 
 #[cfg(test)]
 pub(crate) mod fixture;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_sweeps_found() {
+        let mut capture = fixture::capture(1);
+        assert_eq!((capture.resolved_alone(), capture.is_swept()), (0, false));
+        let resolved = |path: &str| fixture::access(path, AccessKind::Resolved, 50, 1);
+        let mut absent = resolved("/etc/absent");
+        absent.0.outcome = Outcome::Failed(2);
+        capture.accesses.extend([resolved("/usr/sbin/nginx"), resolved("/lib/ld.so"), absent]);
+        assert_eq!((capture.resolved_alone(), capture.is_swept()), (1, false));
+        capture.accesses.retain(|key, _| key.kind == AccessKind::Resolved);
+        capture.accesses.extend([fixture::access("/usr/sbin/nginx", AccessKind::Snapshot, 60, 1)]);
+        assert_eq!((capture.resolved_alone(), capture.is_swept()), (1, true));
+    }
+}

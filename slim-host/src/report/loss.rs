@@ -132,6 +132,7 @@ mod tests {
             unsorted: 1,
             entries_full: 1,
             snapshot_failed: 1,
+            forgotten: 1,
         };
         let told: BTreeSet<String> = REMEDIES.iter().map(|remedy| remedy.cause.to_owned()).collect();
         assert_eq!(told, all.by_cause().into_keys().collect());

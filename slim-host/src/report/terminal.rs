@@ -28,6 +28,7 @@ pub const MAX_LINES: usize = 24;
 const MAX_LOSS: usize = 2;
 const MAX_WARNINGS: usize = 2;
 const MAX_OUTPUTS: usize = 2;
+const MAX_REASONS: usize = 3;
 const MAX_REMOVED: usize = 5;
 
 /// Width of the first column of the lists.
@@ -233,18 +234,21 @@ fn observed(capture: &CaptureSummary) -> Vec<Line> {
         Line::toned(Tone::Warn, format!("{:LABEL$}", "lost"))
             .then(Tone::Plain, format!("{} {}: {}", count(loss.count), loss.cause, loss.meaning))
     });
-    if capture.repaired > 0 {
-        let names = count(capture.repaired);
-        lines.push(labelled("repaired", format!("{names} names that only sweeps found; more may be lost")));
-    } else if capture.resolved > 0 {
-        lines.push(labelled("resolved", format!("{} more names, found by sweeps", count(capture.resolved))));
-    }
     // What to do stands below its cause; the line that counts the others has none.
     let mut remedies = capture.loss.iter().map(|loss| labelled("", format!("-> {}", loss.remedy)));
     let shown = if capture.loss.len() > MAX_LOSS { MAX_LOSS - 1 } else { MAX_LOSS };
     for (at, cause) in causes.into_iter().enumerate() {
         lines.push(cause);
         lines.extend(if at < shown { remedies.next() } else { None });
+    }
+    if capture.repaired > 0 {
+        let names = count(capture.repaired);
+        lines.push(labelled(
+            "repaired",
+            format!("{names} by names that only sweeps found; others may be lost"),
+        ));
+    } else if capture.resolved > 0 {
+        lines.push(labelled("resolved", format!("{} more names, found by sweeps", count(capture.resolved))));
     }
     lines
 }
@@ -264,10 +268,12 @@ fn swept(report: &SweepReport) -> Vec<Line> {
             Confidence::Medium => ("medium", Tone::Warn),
             Confidence::Low => ("low", Tone::Bad),
         };
-        let said = format!(" confidence that its names are all known: {}", startup.reasons.join("; "));
         lines.push(
-            Line::toned(Tone::Dim, format!("{:LABEL$}", "start")).then(tone, level).then(Tone::Plain, said),
+            Line::toned(Tone::Dim, format!("{:LABEL$}", "start"))
+                .then(tone, level)
+                .then(Tone::Plain, " confidence that the kernel remembers all of its names:"),
         );
+        lines.extend(limited(&startup.reasons, MAX_REASONS, |reason| labelled("", elide(reason, 70))));
     }
     lines.extend(
         report.problem.iter().map(|problem| {
