@@ -28,9 +28,9 @@ use crate::{
 };
 
 /// Between two sweeps of one container.
-const PERIOD: Duration = Duration::from_secs(1);
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
 /// What a sweep costs is multiplied by this until the next may begin: a hundredth of a core.
-const REST: u32 = 99;
+pub(super) const REST: u32 = 99;
 /// Drains of the ring until a result counts.
 const PATIENCE: u32 = 2;
 

@@ -241,6 +241,22 @@ fn files(args: &TraceArgs, containers: &[ContainerView], images: &[SourceImage])
     }
 }
 
+/// Makes room for the captures: none of them may exist, and their directories must. One that cannot be written must not
+/// leave others begun.
+fn prepare<'a>(files: impl Iterator<Item = &'a Path> + Clone) -> Result<(), CommandError> {
+    if let Some(file) = files.clone().find(|file| file.symlink_metadata().is_ok()) {
+        return Err(CommandError::CaptureExists(file.to_owned()));
+    }
+    for directory in files.filter_map(Path::parent).filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).map_err(|source| CommandError::Io {
+            operation: "create",
+            path: quote(directory.as_os_str().as_encoded_bytes()),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
 fn file_names<'a>(references: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for reference in references {

@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep_until;
 
-use super::{End, end, show};
+use super::{End, end, prepare, show};
 use crate::{
     capture::{Capture, CaptureWriter, Existing, Header, Status},
     cli::TraceArgs,
@@ -21,6 +21,7 @@ use crate::{
         recorder::Recorder,
         session::{container_home, header, now_ns},
         signals::Signals,
+        sweeps::{PERIOD, REST},
     },
     engine::{ContainerView, Engine, SourceImage},
     exercise::Target,
@@ -37,11 +38,6 @@ use crate::{
         },
     },
 };
-
-/// Between two sweeps.
-const PERIOD: Duration = Duration::from_secs(1);
-/// What a sweep costs is multiplied by this until the next one: a hundredth of a core.
-const REST: u32 = 99;
 
 /// An image whose containers are swept.
 struct Subject {
@@ -88,13 +84,15 @@ pub(super) async fn sweep(
     let ended = if goes_on {
         let target = named.first().filter(|_| named.len() == 1).map(Target::from);
         let mut over = pin!(end(engine, args, named, target.as_ref(), signals));
-        let mut pause = interval(PERIOD);
-        pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due = Instant::now() + PERIOD;
         loop {
             tokio::select! {
                 biased;
                 ended = &mut over => break ended,
-                _ = pause.tick() => tokio::time::sleep(sweeping.again()?.saturating_mul(REST)).await,
+                () = sleep_until(due.into()) => {
+                    let cost = sweeping.again()?;
+                    due = Instant::now() + PERIOD.max(cost.saturating_mul(REST));
+                }
             }
         }
     } else {
@@ -122,6 +120,7 @@ impl<'a> Sweeping<'a> {
     ) -> Result<Self, CommandError> {
         let sweeper = Sweeper::start()?;
         let images: Vec<_> = images.collect();
+        prepare(images.iter().map(|(_, file)| file.as_path()))?;
         let mut swept = Vec::new();
         for view in named {
             let (pid, group, root) = container_home(view, engine.info())?;

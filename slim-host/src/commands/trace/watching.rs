@@ -13,7 +13,7 @@ use std::{
 use futures_util::{Stream, StreamExt as _};
 use tokio::task::JoinSet;
 
-use super::End;
+use super::{End, prepare};
 use crate::{
     capture::{Capture, CaptureWriter, Existing, Header},
     commands::{CommandError, recorder::Recorder, run::beside, session::Session, sweeps::Sweeping},
@@ -74,21 +74,11 @@ impl<'a> Tracing<'a> {
         newcomers: Newcomers,
         sweeping: Sweeping,
     ) -> Result<Self, CommandError> {
-        // One that cannot be written must not leave others begun.
-        if let Some(file) = files.iter().find(|file| file.symlink_metadata().is_ok()) {
-            return Err(CommandError::CaptureExists(file.clone()));
-        }
+        prepare(files.iter().map(PathBuf::as_path))?;
         let mut session = Session::start(engine.info(), newcomers, sweeping).await?;
         let mut subjects = Vec::with_capacity(images.len());
         for ((image, file), target) in images.into_iter().zip(files).zip(0..) {
             let header = session.header(image.identity(), engine.info())?;
-            if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-                std::fs::create_dir_all(directory).map_err(|source| CommandError::Io {
-                    operation: "create",
-                    path: quote(directory.as_os_str().as_encoded_bytes()),
-                    source,
-                })?;
-            }
             session.record(target, Recorder::new(CaptureWriter::create(&file, &header, Existing::Refuse)?));
             subjects.push(Subject { image, header, file, containers: Vec::new(), attached_late: false });
         }

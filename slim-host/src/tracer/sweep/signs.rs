@@ -8,7 +8,7 @@ use procfs::process::Process;
 
 use super::{
     Sweep,
-    confidence::{Signs, StartupName, trace_of},
+    confidence::{Signs, StartupName, Trace, trace_of},
 };
 use crate::{
     path::quote,
@@ -45,6 +45,7 @@ pub fn collect(container: &Container<'_>, sweep: &Sweep) -> Signs {
             let trace = trace_of(&path, &sweep.names, &holds);
             StartupName { path: quote(path.as_bytes()), role, trace }
         })
+        .chain(usual(sweep, &holds))
         .collect();
     let vmstat = text(Path::new("/proc/vmstat"));
     let group = text(&container.group.dir.join("memory.stat"));
@@ -56,6 +57,14 @@ pub fn collect(container: &Container<'_>, sweep: &Sweep) -> Signs {
         dropped: number(&vmstat, "drop_slab"),
         uptime: uptime(container.pid),
     }
+}
+
+/// A name that most runtimes look up before they start a container, to find its user. That it is gone proves nothing.
+fn usual(sweep: &Sweep, holds: &dyn Fn(&str) -> bool) -> Option<StartupName> {
+    let path = "/etc/passwd";
+    let trace = trace_of(path, &sweep.names, holds);
+    let role = "read by the container runtime";
+    (trace == Trace::Remembered).then(|| StartupName { path: path.to_owned(), role, trace })
 }
 
 /// Names that the start of such a container cannot do without.
