@@ -16,7 +16,7 @@ use super::{
     CommandError,
     newcomers::Newcomers,
     recorder::Recorder,
-    sweeps::{Start, Sweeping, Sweeps},
+    sweeps::{Arrival, Start, Sweeping, Sweeps},
 };
 use crate::{
     capture::{Accesses, Capture, Header, ImageIdentity, Status},
@@ -146,7 +146,12 @@ impl Session {
     ///
     /// # Errors
     /// When its processes are not on this kernel, or in no control group of their own.
-    pub(super) fn attach(&mut self, container: &ContainerView, target: u32) -> Result<(), CommandError> {
+    pub(super) fn attach(
+        &mut self,
+        container: &ContainerView,
+        target: u32,
+        arrival: Arrival,
+    ) -> Result<(), CommandError> {
         let pid = local_pid(container)?;
         let group = cgroup::of_container(pid, &container.id, &self.mode)?;
         let root = check_root(container, pid, &group)?;
@@ -155,7 +160,11 @@ impl Session {
         // Also a restart or an exec in a group that is made later is in scope.
         self.announce(&container.id, target)?;
         let held = self.take_snapshot(&group, target)?;
-        self.sweeps.add(container, target, group, &root, Start::Missed(held));
+        let start = match arrival {
+            Arrival::InTime => Start::Seen,
+            Arrival::Late => Start::Missed(held),
+        };
+        self.sweeps.add(container, target, group, &root, start);
         Ok(())
     }
 

@@ -43,6 +43,15 @@ pub(super) enum Sweeping {
     Off,
 }
 
+/// When the trace came to a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// Before it started.
+    InTime,
+    /// When it ran already.
+    Late,
+}
+
 /// Whether the trace saw how a container started.
 #[derive(Debug)]
 pub(super) enum Start {

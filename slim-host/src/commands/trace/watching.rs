@@ -16,7 +16,13 @@ use tokio::task::JoinSet;
 use super::{End, prepare};
 use crate::{
     capture::{Capture, CaptureWriter, Existing, Header},
-    commands::{CommandError, recorder::Recorder, run::beside, session::Session, sweeps::Sweeping},
+    commands::{
+        CommandError,
+        recorder::Recorder,
+        run::beside,
+        session::Session,
+        sweeps::{Arrival, Sweeping},
+    },
     engine::{ContainerEvent, ContainerEventKind, ContainerView, Engine, EngineError, SourceImage},
     output::{Live, LiveCounts},
     path::quote,
@@ -139,11 +145,12 @@ impl<'a> Tracing<'a> {
     /// Takes a running container into the trace.
     pub(super) fn attach(&mut self, container: &ContainerView) -> Result<(), CommandError> {
         let Some((target, subject)) = self.target_of(&container.image_id) else { return Ok(()) };
-        if !subject.knows(&container.id) {
+        let arrival = if subject.knows(&container.id) { Arrival::InTime } else { Arrival::Late };
+        if arrival == Arrival::Late {
             subject.containers.push((container.id.clone(), container.name.clone()));
             subject.attached_late = true;
         }
-        self.session.attach(container, target)
+        self.session.attach(container, target, arrival)
     }
 
     /// Restarts a container that is in the trace, so that its start is seen as well. What it read before counts, too.
