@@ -84,6 +84,16 @@ pub struct Offsets {
     pub binprm_file: u32,
     /// `struct linux_binprm`.filename
     pub binprm_filename: u32,
+    /// `struct dentry`.d_hash
+    pub dentry_hash: u32,
+    /// `struct dentry`.d_children (Linux 6.8), or d_subdirs; see [`Config::dentry_lists`].
+    pub dentry_children: u32,
+    /// `struct dentry`.d_sib (Linux 6.8), or d_child.
+    pub dentry_sibling: u32,
+    /// `struct inode`.i_mode
+    pub inode_mode: u32,
+    /// `struct super_block`.s_root
+    pub sb_root: u32,
 }
 
 /// Everything that the programs take from the host.
@@ -109,10 +119,12 @@ pub struct Config {
     /// 1 when every new container is to be traced until the host knows whether it is wanted; see
     /// [`crate::scope::UNASSIGNED`].
     pub adopt: u32,
+    /// 1 where the children of a dentry are a `list_head` (before Linux 6.8), 0 where they are an `hlist`.
+    pub dentry_lists: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 38 * 4);
-const _: () = assert!(size_of::<Config>() == 24 + 38 * 4 + 24);
+const _: () = assert!(size_of::<Offsets>() == 43 * 4);
+const _: () = assert!(size_of::<Config>() == 24 + 43 * 4 + 28);
 
 impl Config {
     /// All zero: the programs refuse nothing by it, the host always overrides it.
@@ -158,6 +170,11 @@ impl Config {
             mm_exe_file: 0,
             binprm_file: 0,
             binprm_filename: 0,
+            dentry_hash: 0,
+            dentry_children: 0,
+            dentry_sibling: 0,
+            inode_mode: 0,
+            sb_root: 0,
         },
         host_dev: 0,
         runtime_dev: 0,
@@ -165,6 +182,7 @@ impl Config {
         cgroup_subsys: 0,
         typed_task: 0,
         adopt: 0,
+        dentry_lists: 0,
     };
 }
 

@@ -41,3 +41,18 @@ pub const VFS_SLOTS: u32 = 8;
 /// Bytes of the event ring: some 30,000 events of usual length between two drains. The agent maps it twice, and
 /// touched pages count as resident, so it is not larger without need. Must be a power of two.
 pub const RING_BYTES: u32 = 8 << 20;
+
+/// Dentries that one call of the sweep visits. The verifier follows each, so this bounds load time; a container has
+/// hundreds to some ten thousand.
+pub const SWEEP_STEPS: usize = 512;
+
+/// Directories that the sweep goes down. `PATH_MAX` allows 2,048 and nobody has them; what lies deeper is counted. A
+/// power of two, so that the verifier believes an index by its mask.
+pub const SWEEP_DEPTH: usize = 256;
+
+/// Bytes of the ring in which one call of the sweep leaves its names: enough for [`SWEEP_STEPS`] of the longest. It is
+/// drained after each call. Must be a power of two.
+pub const NAMES_BYTES: u32 = 1 << 18;
+
+const _: () = assert!(SWEEP_DEPTH.is_power_of_two());
+const _: () = assert!(SWEEP_STEPS * (8 + 16 + NAME_MAX + 1) <= NAMES_BYTES as usize);

@@ -2,5 +2,6 @@
 
 pub mod cgroup;
 pub mod exec;
+pub mod sweep;
 pub mod syscall;
 pub mod vfs;

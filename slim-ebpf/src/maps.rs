@@ -2,17 +2,18 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use slim_common::{
     config::Config,
     counters::Counters,
     event::{DedupKey, EventHeader},
     limits::{
-        ABSENT_ENTRIES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK, SEEN_ENTRIES, VFS_SLOTS,
-        WANTED_ENTRIES,
+        ABSENT_ENTRIES, NAME_MAX, NAMES_BYTES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK,
+        SEEN_ENTRIES, VFS_SLOTS, WANTED_ENTRIES,
     },
     scope::{ContainerId, ScopeEntry},
+    sweep::{NameHeader, SweepState},
 };
 
 use crate::syscalls::Call;
@@ -119,6 +120,27 @@ pub static VFS_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(VFS
 /// Scratch of the control group hook: room for one directory name.
 #[map]
 pub static NAME_SCRATCH: PerCpuArray<[u8; 512]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where the dentry sweep stands. Not per CPU: its calls may come from any.
+#[map]
+pub static SWEEP: Array<SweepState> = Array::with_max_entries(1, 0);
+
+/// The names that the sweep found, on their way to the host.
+#[map]
+pub static NAMES: RingBuf = RingBuf::with_byte_size(NAMES_BYTES, 0);
+
+/// Where one name of the sweep is put together.
+#[repr(C)]
+pub struct NameScratch {
+    /// The fixed part.
+    pub header: NameHeader,
+    /// The name, directly behind: the ring takes both in one piece.
+    pub name: [u8; NAME_MAX + 1],
+}
+
+/// Scratch of the sweep.
+#[map]
+pub static SWEEP_SCRATCH: PerCpuArray<NameScratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Adds one to a member of this CPU's [`Counters`].
 macro_rules! count {

@@ -45,11 +45,13 @@ pub enum AccessKind {
     Receive,
     /// Mapped, open, cwd, root or executable of a process when the snapshot was taken (procfs).
     Snapshot,
+    /// The name was resolved, by whom and what for is unknown: a sweep found it in the kernel's memory.
+    Resolved,
 }
 
 impl AccessKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Exec,
         Self::Open,
         Self::Stat,
@@ -61,6 +63,7 @@ impl AccessKind {
         Self::Lookup,
         Self::Receive,
         Self::Snapshot,
+        Self::Resolved,
     ];
 
     /// The stable name, used in capture files and JSON.
@@ -78,6 +81,7 @@ impl AccessKind {
             Self::Lookup => "lookup",
             Self::Receive => "receive",
             Self::Snapshot => "snapshot",
+            Self::Resolved => "resolved",
         }
     }
 
@@ -162,6 +166,29 @@ impl Capture {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.header.is_complete()
+    }
+
+    /// How many names only a sweep found: they were resolved, and no hook reported an access to them.
+    #[must_use]
+    pub fn resolved_alone(&self) -> u64 {
+        let mut alone = 0;
+        let mut accesses = self.accesses.keys().filter(|key| key.outcome == Outcome::Found).peekable();
+        while let Some(first) = accesses.next() {
+            let mut kinds = vec![first.kind];
+            while let Some(same) = accesses.next_if(|key| key.path == first.path) {
+                kinds.push(same.kind);
+            }
+            alone += u64::from(kinds == [AccessKind::Resolved]);
+        }
+        alone
+    }
+
+    /// Whether no hook reported anything: what it holds comes from sweeps and from what processes held.
+    #[must_use]
+    pub fn is_swept(&self) -> bool {
+        let mut kinds = self.accesses.keys().map(|key| key.kind);
+        let silent = |kind| matches!(kind, AccessKind::Resolved | AccessKind::Snapshot);
+        kinds.clone().any(|kind| kind == AccessKind::Resolved) && kinds.all(silent)
     }
 
     /// How often anything was accessed, duplicates included.
@@ -335,3 +362,22 @@ impl Status {
 
 #[cfg(test)]
 pub(crate) mod fixture;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_sweeps_found() {
+        let mut capture = fixture::capture(1);
+        assert_eq!((capture.resolved_alone(), capture.is_swept()), (0, false));
+        let resolved = |path: &str| fixture::access(path, AccessKind::Resolved, 50, 1);
+        let mut absent = resolved("/etc/absent");
+        absent.0.outcome = Outcome::Failed(2);
+        capture.accesses.extend([resolved("/usr/sbin/nginx"), resolved("/lib/ld.so"), absent]);
+        assert_eq!((capture.resolved_alone(), capture.is_swept()), (1, false));
+        capture.accesses.retain(|key, _| key.kind == AccessKind::Resolved);
+        capture.accesses.extend([fixture::access("/usr/sbin/nginx", AccessKind::Snapshot, 60, 1)]);
+        assert_eq!((capture.resolved_alone(), capture.is_swept()), (1, true));
+    }
+}

@@ -24,6 +24,7 @@ mod signals;
 mod source;
 mod state;
 mod strangers;
+mod sweeps;
 mod trace;
 
 pub use error::CommandError;

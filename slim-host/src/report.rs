@@ -14,6 +14,6 @@ pub mod terminal;
 
 pub use model::{
     AccessLine, BuildFacts, BuildReport, CaptureSummary, DoctorReport, ImageName, OutputKind, Phase,
-    TraceReport, TraceReports, WrittenOutput,
+    StartupReport, SweepReport, TraceReport, TraceReports, WrittenOutput,
 };
 pub use removed::{Extent, RemovedDirectory};

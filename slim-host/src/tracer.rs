@@ -17,6 +17,7 @@ mod recursion;
 pub mod root;
 pub mod snapshot;
 pub mod source;
+pub mod sweep;
 pub mod vfs;
 
 pub use aggregate::Aggregate;

@@ -5,12 +5,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use slim_host::capture::{self, Capture, Outcome, Status};
+use slim_host::capture::{self, AccessKind, Capture, Outcome, Status};
 use slim_tests::{Container, Deadline, Engine, Image, Scratch, Slim, Started, http, require};
 
-/// What the processes of a capture of slim-test/static found in /first, /srv and /bin.
+/// What the processes of a capture of slim-test/static found in /first, /srv and /bin while it was taken. Sweeps know what
+/// they found before, too.
 fn found(capture: &Capture) -> BTreeSet<String> {
-    let found = capture.accesses.keys().filter(|key| key.outcome == Outcome::Found);
+    let seen = capture.accesses.keys().filter(|key| key.kind != AccessKind::Resolved);
+    let found = seen.filter(|key| key.outcome == Outcome::Found);
     let paths = found.map(|key| String::from_utf8_lossy(key.path.as_bytes()).into_owned());
     paths.filter(|path| ["/first/", "/srv/", "/bin/"].iter().any(|parent| path.starts_with(parent))).collect()
 }

@@ -86,6 +86,10 @@ fn trace_takes_containers_or_images_and_a_host_command() {
     assert_eq!(args.duration, Some(Duration::from_secs(300)));
     let args = trace("slim trace --image a --image b:1 --until-exit");
     assert_eq!((args.image.len(), args.containers.len(), args.until_exit), (2, 0, true));
+    assert!(!args.sweep_only && !args.no_sweep && !args.restart);
+    assert!(trace("slim trace web --sweep-only --for 5m").sweep_only);
+    let args = trace("slim trace web --no-sweep --restart");
+    assert!(args.no_sweep && args.restart);
 }
 
 #[test]
@@ -132,6 +136,10 @@ fn wrong_use_is_exit_2() {
         ("slim build --from c --network y x", ArgumentConflict),
         ("slim trace", MissingRequiredArgument),
         ("slim trace --image a web", ArgumentConflict),
+        ("slim trace --image a --sweep-only", ArgumentConflict),
+        ("slim trace --image a --restart", ArgumentConflict),
+        ("slim trace web --sweep-only --no-sweep", ArgumentConflict),
+        ("slim trace web --sweep-only --restart", ArgumentConflict),
         ("slim trace --until-exit web -- x", ArgumentConflict),
         ("slim explain x", MissingRequiredArgument),
         ("slim doctor x", UnknownArgument),

@@ -13,12 +13,15 @@ Record what running containers use, for a later build.
 
 slim attaches from the host; the containers do not notice and go on when it
 detaches. What their processes have open or mapped at that moment counts as
-used; what they read before and closed again cannot be seen any more. To see a
-start from its first instruction, use --image and start the containers after.";
+used, and so does every name that the kernel still remembers they resolved: it
+is swept for names when slim comes, every second, and at the end. The report
+says how far that memory reaches back. To see a start from its first
+instruction, use --image and start the containers after, or --restart.";
 
 const AFTER_HELP: &str = "\
 Examples:
   slim trace web --for 10m -o web.slim
+  slim trace web --sweep-only
   slim trace --image nginx -o web.slim -- docker compose run test
   slim trace web worker -- ./smoke-test.sh
   slim trace web --until idle:30s --format jsonl
@@ -45,8 +48,9 @@ pub struct TraceArgs {
     ///
     /// The file system layer tells every object, however it is reached, at the least cost; system calls tell strings and
     /// failures as well. What could not be had is said, here and in the capture.
-    #[arg(long, value_enum, default_value_t, value_name = "SOURCE", help_heading = "What to trace")]
+    #[arg(long, value_enum, default_value_t, value_name = "SOURCE", help_heading = "How")]
     pub source: SourceArg,
+
     /// Container in this control group; needs no engine (repeatable)
     ///
     /// Its directory, such as /sys/fs/cgroup/machine.slice/libpod-ID.scope, or what /proc/PID/cgroup says. For Podman,
@@ -67,6 +71,24 @@ pub struct TraceArgs {
     /// at, because a container can put any path of the host into its own mount table.
     #[arg(long, value_name = "DIR", help_heading = "What to trace", conflicts_with_all = ["image", "containers"])]
     pub storage: Vec<PathBuf>,
+
+    /// Attach nothing; only ask the kernel which names it remembers
+    ///
+    /// The containers run at full speed. One sweep, or with --for, --until-exit or a command one every second until
+    /// then. The names of a container that has run for long may be forgotten: the report says how likely that is, and
+    /// where names of its start are missing, the capture counts as incomplete.
+    #[arg(long, help_heading = "How", conflicts_with_all = ["image", "cgroup", "pid", "no_sweep", "restart"])]
+    pub sweep_only: bool,
+
+    /// Do not ask the kernel which names it remembers
+    #[arg(long, help_heading = "How")]
+    pub no_sweep: bool,
+
+    /// Restart the containers under trace, so that their start is seen
+    ///
+    /// They are stopped and started by the engine, as `docker restart` does.
+    #[arg(long, help_heading = "How", conflicts_with_all = ["image", "cgroup", "pid"])]
+    pub restart: bool,
 
     /// File of the capture [default: NAME.slim]
     ///

@@ -218,7 +218,8 @@ fn accept(capture: &Capture, args: &BuildArgs) -> Result<Option<String>, Command
     };
     let nothing_ran = !capture.accesses.keys().any(ran);
     if capture.is_complete() && !nothing_ran {
-        return Ok(None);
+        let swept = "built from sweeps alone: whatever the kernel had forgotten is missing";
+        return Ok(capture.is_swept().then(|| swept.to_owned()));
     }
     let why = match capture.header.status {
         capture::Status::Cut => "its trace was cut short".to_owned(),

@@ -13,7 +13,7 @@ use crate::{
     output::OutputError,
     path::{PathError, quote},
     rootfs::{ArchiveError, RootfsError},
-    tracer::TracerError,
+    tracer::{TracerError, sweep::SweepError},
 };
 
 /// Why a command failed.
@@ -31,6 +31,9 @@ pub enum CommandError {
     /// The kernel side.
     #[error(transparent)]
     Tracer(#[from] TracerError),
+    /// The dentry sweep.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     /// A capture file.
     #[error(transparent)]
     Capture(#[from] CaptureError),
@@ -220,6 +223,15 @@ impl CommandError {
             | Self::NoProcess(_)
             | Self::EmptyGroup(_) => Exit::Engine,
             Self::Tracer(TracerError::NotCgroup { .. } | TracerError::RootCgroup { .. }) => Exit::Usage,
+            Self::Sweep(SweepError::Gone | SweepError::Restless) => Exit::Engine,
+            Self::Sweep(
+                SweepError::Tracer(_)
+                | SweepError::Unsupported { .. }
+                | SweepError::Thread { .. }
+                | SweepError::SharedRoot { .. }
+                | SweepError::Processes { .. }
+                | SweepError::Enter { .. },
+            ) => Exit::Unsupported,
             Self::Tracer(_)
             | Self::OtherKernel { .. }
             | Self::SharedRoot { .. }
@@ -245,6 +257,7 @@ impl CommandError {
             Self::Capture(
                 CaptureError::DiskFull { .. } | CaptureError::Io { .. } | CaptureError::Sqlite { .. },
             )
+            | Self::Sweep(SweepError::Fault | SweepError::Malformed | SweepError::Ended)
             | Self::Output(_)
             | Self::Io { .. }
             | Self::Defect(_) => Exit::Internal,

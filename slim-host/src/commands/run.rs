@@ -7,6 +7,7 @@ use super::{
     recorder::Recorder,
     session::{Machine, Manner, Session},
     signals::Signals,
+    sweeps::Sweeping,
 };
 use crate::{
     capture::{Capture, CaptureWriter, Existing},
@@ -58,7 +59,7 @@ pub(super) async fn observe(
     signals: &Signals,
     output: &Output,
 ) -> Result<Observed, CommandError> {
-    let manner = Manner { newcomers: Newcomers::Ignore, sources: args.source.into() };
+    let manner = Manner { newcomers: Newcomers::Ignore, sources: args.source.into(), sweeping: Sweeping::On };
     let (session, container) =
         tokio::join!(Session::start(Machine::of_engine(engine.info())?, manner), async {
             Ok(cleanup.create(&spec(image, args)?).await?)
@@ -143,6 +144,7 @@ async fn shut_down(
         // It may end at any moment; what it held was traced when it was opened.
         log::info!("no snapshot at the end: {error}");
     }
+    session.sweep_again()?;
     let stop = pin!(engine.stop(&container.id, STOP_GRACE));
     beside(session, live, stop).await??;
     Ok(Vec::new())

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use rustix::time::{ClockId, clock_gettime};
@@ -17,15 +17,17 @@ use slim_common::{
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use attach::container_id;
+use machine::check_privileges;
 
 use super::{
     CommandError,
     newcomers::Newcomers,
     recorder::Recorder,
     strangers::{Parting, Strangers},
+    sweeps::Sweeps,
 };
 use crate::{
-    capture::{AccessKey, AccessRecord, Accesses, Capture, CaptureId, Header, ImageIdentity, Status},
+    capture::{AccessKey, AccessRecord, Accesses, Capture, Header, ImageIdentity, Status},
     output::{Live, LiveCounts, Output},
     path::quote,
     report::{AccessLine, json::Document},
@@ -33,9 +35,12 @@ use crate::{
 };
 
 mod attach;
+mod header;
 mod machine;
+mod sweeping;
 
-pub(super) use attach::{judge_root, root_of};
+pub(super) use attach::{container_home, judge_root, root_of};
+pub(super) use header::header;
 pub(super) use machine::{Machine, Manner};
 
 /// Between two looks at the ring. It holds thousands of events, and a burst of new files is some thousand a tick.
@@ -61,6 +66,7 @@ pub(super) struct Session {
     recorders: BTreeMap<u32, Recorder>,
     newcomers: Newcomers,
     strangers: Strangers,
+    sweeps: Sweeps,
     /// Containers that have ended, and when.
     retired: Vec<(Instant, ContainerId)>,
     /// Living processes whose open files could not be listed.
@@ -80,6 +86,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// Notes when the last new file was used.
+    pub(super) fn note(&self, last_new_ns: u64) {
+        self.last_new_ns.store(last_new_ns, Ordering::Relaxed);
+    }
+
     /// Time since the last new file; `None` before the first.
     pub(super) fn since_new(&self) -> Option<Duration> {
         let last = self.last_new_ns.load(Ordering::Relaxed);
@@ -110,26 +121,27 @@ impl Session {
     /// # Errors
     /// When this machine cannot trace.
     pub(super) async fn start(machine: Machine, manner: Manner) -> Result<Self, CommandError> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(CommandError::NotRoot);
-        }
+        check_privileges()?;
         let options = machine.options(manner);
         let mode = machine.mode;
-        let tracer = tokio::task::spawn_blocking(move || Tracer::start(&options))
-            .await
-            .map_err(|_| CommandError::Defect("loaded the kernel programs"))??;
+        let loaded = |_| CommandError::Defect("loaded the kernel programs");
+        let (tracer, sweeps) = tokio::join!(
+            tokio::task::spawn_blocking(move || Tracer::start(&options)),
+            tokio::task::spawn_blocking(move || Sweeps::start(manner.sweeping)),
+        );
+        let (tracer, sweeps) = (tracer.map_err(loaded)??, sweeps.map_err(loaded)?);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         Ok(Self {
             tracer,
             mode,
             aggregate: Aggregate::new(now_ns()),
             started: Instant::now(),
-            started_unix: i64::try_from(unix).unwrap_or(i64::MAX),
+            started_unix: header::unix_now(),
             recorders: BTreeMap::new(),
             newcomers: Newcomers::default(),
             strangers: Strangers::new(Instant::now()),
+            sweeps,
             retired: Vec::new(),
             snapshot_failed: 0,
             ticks,
@@ -144,23 +156,12 @@ impl Session {
     /// # Errors
     /// When the kernel gives no random numbers for the id.
     pub(super) fn header(&self, image: ImageIdentity, engine: String) -> Result<Header, CommandError> {
-        let id = CaptureId::random().map_err(|source| CommandError::Io {
-            operation: "get random numbers for",
-            path: "a capture".into(),
-            source,
-        })?;
+        let sources = self.tracer.sources();
         Ok(Header {
-            id,
-            image,
-            engine,
-            kernel: quote(rustix::system::uname().release().to_bytes()),
-            slim_version: env!("CARGO_PKG_VERSION").to_owned(),
-            sources: self.tracer.sources().names().join("+"),
-            fallback: self.tracer.sources().remarks().map_or(String::new(), |text| quote(text.as_bytes())),
+            sources: sources.names().join("+"),
+            fallback: sources.remarks().map_or(String::new(), |text| quote(text.as_bytes())),
             started_unix: self.started_unix,
-            duration_ns: 0,
-            status: Status::Cut,
-            loss: BTreeMap::new(),
+            ..header(image, engine)?
         })
     }
 
@@ -213,6 +214,8 @@ impl Session {
     pub(super) async fn tick(&mut self, live: &Live) -> Result<(), CommandError> {
         self.ticks.tick().await;
         self.drain()?;
+        let found = self.sweeps.poll(Instant::now());
+        self.resolve(found);
         self.ticked = self.ticked.wrapping_add(1);
         if self.ticked.is_multiple_of(TICKS_A_BATCH) {
             self.write_changes()?;
@@ -320,7 +323,7 @@ impl Session {
             self.part(now)?;
         }
         if self.aggregate.files() > 0 {
-            self.progress.last_new_ns.store(self.aggregate.last_new_ns(), Ordering::Relaxed);
+            self.progress.note(self.aggregate.last_new_ns());
         }
         Ok(())
     }
@@ -361,7 +364,7 @@ impl Session {
 }
 
 /// `CLOCK_MONOTONIC`, the clock of the kernel's events, in nanoseconds.
-fn now_ns() -> u64 {
+pub(super) fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000_000
         + u64::try_from(now.tv_nsec).unwrap_or_default()

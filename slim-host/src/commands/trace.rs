@@ -10,6 +10,7 @@ use super::{
     CommandError, Context,
     session::{Machine, Manner},
     signals::Signals,
+    sweeps::Sweeping,
 };
 use crate::{
     cli::{Format, TraceArgs},
@@ -23,6 +24,7 @@ use crate::{
 
 mod end;
 mod located;
+mod sweeping;
 mod watching;
 
 use end::{End, Ends, Watched};
@@ -62,6 +64,9 @@ async fn trace(
     let named = inspect(engine, &args.containers).await?;
     let images = images(engine, args, &named).await?;
     let files = files(args, named.first().map(|container| container.name.as_str()), &references(&images));
+    if args.sweep_only {
+        return sweeping::sweep(context, args, engine, signals, &named, images.into_iter().zip(files)).await;
+    }
     let wanted = images
         .iter()
         .zip(files)
@@ -75,6 +80,7 @@ async fn trace(
         manner: Manner {
             newcomers: if args.image.is_empty() { Newcomers::Ignore } else { Newcomers::Adopt },
             sources: args.source.into(),
+            sweeping: sweeping(args),
         },
         feed: feed(context),
     };
@@ -89,6 +95,11 @@ async fn trace(
         format!("every container of {}", args.image.join(", "))
     };
     let live = context.output.live(opening(args, &what));
+    if args.restart {
+        for container in &named {
+            tracing.restart(engine, container, &live).await?;
+        }
+    }
     let target = named.first().filter(|_| named.len() == 1).map(Target::from);
     let ended = {
         let watched = Watched::Containers(engine, &named);
@@ -125,7 +136,11 @@ async fn trace_located(context: &Context, args: &TraceArgs, signals: &Signals) -
     let setup = Setup {
         machine: Machine::of_groups(mode),
         engine: "none".to_owned(),
-        manner: Manner { newcomers: Newcomers::Ignore, sources: args.source.into() },
+        manner: Manner {
+            newcomers: Newcomers::Ignore,
+            sources: args.source.into(),
+            sweeping: sweeping(args),
+        },
         feed: feed(context),
     };
     let mut tracing = Tracing::begin(setup, wanted).await?;
@@ -194,6 +209,11 @@ fn feed(context: &Context) -> Option<Output> {
         Format::Jsonl => Some(context.output.clone()),
         Format::Text | Format::Json => None,
     }
+}
+
+/// Whether to sweep beside the hooks.
+fn sweeping(args: &TraceArgs) -> Sweeping {
+    if args.no_sweep { Sweeping::Off } else { Sweeping::On }
 }
 
 fn opening(args: &TraceArgs, what: &str) -> String {
@@ -267,6 +287,22 @@ fn files(args: &TraceArgs, container: Option<&str>, references: &[&str]) -> Vec<
             file_names(references.iter().copied()).into_iter().map(|name| directory.join(name)).collect()
         }
     }
+}
+
+/// Makes room for the captures: none of them may exist, and their directories must. One that cannot be written must not
+/// leave others begun.
+fn prepare<'a>(files: impl Iterator<Item = &'a Path> + Clone) -> Result<(), CommandError> {
+    if let Some(file) = files.clone().find(|file| file.symlink_metadata().is_ok()) {
+        return Err(CommandError::CaptureExists(file.to_owned()));
+    }
+    for directory in files.filter_map(Path::parent).filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).map_err(|source| CommandError::Io {
+            operation: "create",
+            path: quote(directory.as_os_str().as_encoded_bytes()),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 fn file_names<'a>(references: impl Iterator<Item = &'a str>) -> Vec<String> {

@@ -82,6 +82,22 @@ impl Engine {
         }
     }
 
+    /// Stops the container as [`Self::stop`] does, and starts it again. The one change that slim makes to a container of
+    /// somebody else, and only when it is asked to.
+    ///
+    /// # Errors
+    /// When there is no such container or the engine fails.
+    pub async fn restart(&self, container: &str, grace: Duration) -> Result<(), EngineError> {
+        let intent = Intent { operation: "restart container", object: container };
+        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = query::RestartContainerOptionsBuilder::default().t(seconds).build();
+        let request = self.docker.restart_container(name::container(container)?, Some(options));
+        match in_time(grace.saturating_add(SLOW), intent, request).await? {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.unknown_container_or(container, error, intent).await),
+        }
+    }
+
     /// Sends `signal` (such as `SIGKILL`) to the container's first process.
     ///
     /// # Errors

@@ -54,6 +54,8 @@ fn last_link(kind: AccessKind) -> LastLink {
         | AccessKind::Access
         | AccessKind::Chdir
         | AccessKind::Modify
-        | AccessKind::Snapshot => LastLink::Follow,
+        | AccessKind::Snapshot
+        // The name behind a link is known by itself, unless the kernel forgot it.
+        | AccessKind::Resolved => LastLink::Follow,
     }
 }

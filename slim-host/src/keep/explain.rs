@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::{KeepReason, KeepSet, Note, evidence, reason::done};
 use crate::{
-    capture::{AccessKey, AccessRecord, Accesses, Outcome},
+    capture::{AccessKey, AccessKind, AccessRecord, Accesses, Outcome},
     path::{ImagePath, RequestedPath, quote},
     rootfs::{
         FileTree,
@@ -169,7 +169,8 @@ fn kept_below(set: &KeepSet, directory: &ImagePath) -> Option<ImagePath> {
     set.iter().map(|(path, _)| path).find(|path| *path != directory && path.starts_with(directory)).cloned()
 }
 
-/// The earliest access that ended at `path` or passed through it as a link.
+/// The earliest access that ended at `path` or passed through it as a link. What is only known to have been resolved by
+/// somebody comes last.
 fn first_use(tree: &FileTree, accesses: &Accesses, path: &ImagePath) -> Option<Evidence> {
     let uses = |(access, _): &(&AccessKey, &AccessRecord)| {
         evidence::used(tree, access).is_some_and(|used| {
@@ -181,7 +182,10 @@ fn first_use(tree: &FileTree, accesses: &Accesses, path: &ImagePath) -> Option<E
             ended_here || used.symlinks.contains(path)
         })
     };
-    let (access, record) = accesses.iter().filter(uses).min_by_key(|(_, record)| record.offset_ns)?;
+    let weakest_last = |(access, record): &(&AccessKey, &AccessRecord)| {
+        (access.kind == AccessKind::Resolved, record.offset_ns)
+    };
+    let (access, record) = accesses.iter().filter(uses).min_by_key(weakest_last)?;
     Some(Evidence {
         asked: access.path.clone(),
         kind: access.kind.name(),
@@ -239,9 +243,14 @@ impl fmt::Display for Step {
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let done = crate::capture::AccessKind::from_name(self.kind).map_or(self.kind, done);
+        let done = AccessKind::from_name(self.kind).map_or(self.kind, done);
         let seconds = self.offset_ns as f64 / 1e9;
-        write!(f, "{done} first by pid {} ({}) at {seconds:.1} s", self.pid, self.comm)?;
+        if self.pid == 0 {
+            // A sweep finds names and nobody with them.
+            write!(f, "{done}, found at {seconds:.1} s")?;
+        } else {
+            write!(f, "{done} first by pid {} ({}) at {seconds:.1} s", self.pid, self.comm)?;
+        }
         self.errno.iter().try_for_each(|errno| write!(f, ", which failed with errno {errno}"))
     }
 }

@@ -196,5 +196,6 @@ pub(crate) fn done(kind: AccessKind) -> &'static str {
         AccessKind::Lookup => "looked up",
         AccessKind::Receive => "received as a descriptor",
         AccessKind::Snapshot => "in use when the trace began or ended",
+        AccessKind::Resolved => "resolved, by whom unknown",
     }
 }

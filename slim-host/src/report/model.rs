@@ -24,7 +24,7 @@ mod trace;
 
 pub use access::AccessLine;
 pub use doctor::DoctorReport;
-pub use trace::{TraceReport, TraceReports};
+pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports};
 
 /// What `slim build` did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -135,6 +135,11 @@ pub struct CaptureSummary {
     pub fallback: Option<String>,
     /// What was lost, greatest first.
     pub loss: Vec<LossLine>,
+    /// Names that only sweeps found: no hook reported them.
+    pub resolved: u64,
+    /// Those of them that may make up for what was lost: all, when anything was. That nothing else was lost, they do not
+    /// prove.
+    pub repaired: u64,
 }
 
 impl From<&Capture> for CaptureSummary {
@@ -142,6 +147,8 @@ impl From<&Capture> for CaptureSummary {
         let mut paths: Vec<_> = capture.accesses.keys().map(|key| &key.path).collect();
         // Ordered by path already.
         paths.dedup();
+        let resolved = capture.resolved_alone();
+        let is_lossy = capture.header.loss.values().any(|count| *count > 0);
         Self {
             id: capture.header.id.to_string(),
             status: capture.header.status,
@@ -152,6 +159,8 @@ impl From<&Capture> for CaptureSummary {
             sources: capture.header.sources.clone(),
             fallback: Some(capture.header.fallback.clone()).filter(|text| !text.is_empty()),
             loss: loss::explain(&capture.header.loss),
+            resolved,
+            repaired: if is_lossy { resolved } else { 0 },
         }
     }
 }

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::model::{BuildReport, CaptureSummary, DoctorReport, ImageSummary, KeptGroup, TraceReport};
+use super::model::{
+    BuildReport, CaptureSummary, DoctorReport, ImageSummary, KeptGroup, SweepReport, TraceReport,
+};
 use super::removed::{Extent, RemovedDirectory};
 use crate::doctor::{Check, Health};
 use crate::{
@@ -16,6 +18,7 @@ use crate::{
         text::{count, duration, elide, size},
     },
     path::quote,
+    tracer::sweep::confidence::Confidence,
 };
 
 /// Lines that fit on the smallest usual terminal.
@@ -25,6 +28,7 @@ pub const MAX_LINES: usize = 24;
 const MAX_LOSS: usize = 2;
 const MAX_WARNINGS: usize = 2;
 const MAX_OUTPUTS: usize = 2;
+const MAX_REASONS: usize = 3;
 const MAX_REMOVED: usize = 5;
 
 /// Width of the first column of the lists.
@@ -55,6 +59,7 @@ pub fn trace(report: &TraceReport) -> Page {
         lines.push(labelled("watched", elide(&report.containers.join(", "), 68)));
     }
     lines.extend(observed(&report.capture));
+    lines.extend(report.sweep.iter().flat_map(swept));
     lines.push(labelled("file", quote(report.file.as_os_str().as_encoded_bytes())));
     lines.extend(limited(&report.warnings, MAX_WARNINGS, |warning| {
         Line::toned(Tone::Warn, "warning:").then(Tone::Plain, format!(" {warning}"))
@@ -238,6 +243,45 @@ fn observed(capture: &CaptureSummary) -> Vec<Line> {
         lines.push(cause);
         lines.extend(if at < shown { remedies.next() } else { None });
     }
+    if capture.repaired > 0 {
+        let names = count(capture.repaired);
+        lines.push(labelled(
+            "repaired",
+            format!("{names} by names that only sweeps found; others may be lost"),
+        ));
+    } else if capture.resolved > 0 {
+        lines.push(labelled("resolved", format!("{} more names, found by sweeps", count(capture.resolved))));
+    }
+    lines
+}
+
+/// What the sweeps of a trace were like, and how far they reach back.
+fn swept(report: &SweepReport) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if report.sweeps > 0 {
+        let slowest = report.slowest_ns as f64 / 1e6;
+        let numbers =
+            format!("{}, up to {} names in {slowest:.1} ms", count(report.sweeps), count(report.names));
+        lines.push(labelled("sweeps", numbers));
+    }
+    if let Some(startup) = &report.startup {
+        let (level, tone) = match startup.confidence {
+            Confidence::High => ("high", Tone::Good),
+            Confidence::Medium => ("medium", Tone::Warn),
+            Confidence::Low => ("low", Tone::Bad),
+        };
+        lines.push(
+            Line::toned(Tone::Dim, format!("{:LABEL$}", "start"))
+                .then(tone, level)
+                .then(Tone::Plain, " confidence that the kernel remembers all of its names:"),
+        );
+        lines.extend(limited(&startup.reasons, MAX_REASONS, |reason| labelled("", elide(reason, 70))));
+    }
+    lines.extend(
+        report.problem.iter().map(|problem| {
+            Line::toned(Tone::Warn, format!("{:LABEL$}", "sweeps")).then(Tone::Plain, problem)
+        }),
+    );
     lines
 }
 

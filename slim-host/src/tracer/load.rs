@@ -28,10 +28,10 @@ use super::{
     vfs::Fitting,
 };
 
-const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The object that the build script made; empty in builds without a BPF linker.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/slim-ebpf"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/slim-ebpf"));
 
 /// By which control groups containers are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -328,7 +328,7 @@ fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
+pub(super) fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
     let (cgroup_subsys, hierarchy_id) = match &options.cgroups {
         CgroupMode::V2 => (CGROUP_V2, 0),
         CgroupMode::V1 { controller, hierarchy_id } => {
@@ -355,6 +355,7 @@ fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
         cgroup_subsys,
         typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
         adopt: u32::from(options.newcomers == Newcomers::Adopt),
+        dentry_lists: offsets::dentry_lists(btf),
     })
 }
 

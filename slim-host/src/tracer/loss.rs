@@ -27,6 +27,8 @@ pub struct Loss {
     pub entries_full: u64,
     /// Living processes whose open files could not be listed.
     pub snapshot_failed: u64,
+    /// Names that the start of a container used and that the kernel had forgotten when nothing but sweeps could tell them.
+    pub forgotten: u64,
 }
 
 impl Loss {
@@ -68,6 +70,7 @@ impl Loss {
             unsorted,
             entries_full,
             snapshot_failed,
+            forgotten,
         } = *self;
         [
             ("ring_full", ring_full),
@@ -80,6 +83,7 @@ impl Loss {
             ("unsorted", unsorted),
             ("entries_full", entries_full),
             ("snapshot_failed", snapshot_failed),
+            ("forgotten", forgotten),
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)

@@ -13,8 +13,14 @@ pub fn lookup(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
     // The programs copy these together.
     let adjacent = offsets.dentry_name == offsets.dentry_parent + 8
         && offsets.dentry_inode == offsets.dentry_name + 16
+        && offsets.dentry_parent == offsets.dentry_hash + 16
         && offsets.path_dentry == offsets.path_mnt + 8;
     if adjacent { Ok(offsets) } else { Err(BtfError::Layout("struct dentry or struct path")) }
+}
+
+/// 1 where the children of a dentry are a `list_head`, 0 where they are an `hlist`.
+pub fn dentry_lists(btf: &Btf<'_>) -> u32 {
+    u32::from(btf.offset("dentry", "d_children").is_err())
 }
 
 fn members(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
@@ -57,6 +63,12 @@ fn members(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         mm_exe_file: btf.offset("mm_struct", "exe_file")?,
         binprm_file: btf.offset("linux_binprm", "file")?,
         binprm_filename: btf.offset("linux_binprm", "filename")?,
+        dentry_hash: btf.offset("dentry", "d_hash")?,
+        // Linux 6.8 made an hlist of the list (da549bdd15c2).
+        dentry_children: btf.offset("dentry", "d_children").or_else(|_| btf.offset("dentry", "d_subdirs"))?,
+        dentry_sibling: btf.offset("dentry", "d_sib").or_else(|_| btf.offset("dentry", "d_child"))?,
+        inode_mode: btf.offset("inode", "i_mode")?,
+        sb_root: btf.offset("super_block", "s_root")?,
     })
 }
 

@@ -11,6 +11,7 @@ mod names;
 mod scope;
 mod snapshot;
 mod sources;
+mod sweep;
 
 use slim_tests::kernel::{Entry, Plan, Tree};
 

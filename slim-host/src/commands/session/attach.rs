@@ -4,12 +4,21 @@ use std::collections::BTreeMap;
 
 use slim_common::scope::{ContainerId, ScopeEntry};
 
-use super::{Session, now_ns};
+use super::{
+    Session,
+    machine::{Machine, check_privileges},
+    now_ns,
+};
 use crate::{
-    commands::CommandError,
+    commands::{
+        CommandError,
+        sweeps::{Arrival, Start, Subject},
+    },
     engine::ContainerView,
     path::quote,
     tracer::{
+        CgroupMode, TracerError,
+        aggregate::Holder,
         cgroup::{self, Group},
         root::{self, RootMount},
         snapshot,
@@ -25,18 +34,20 @@ impl Session {
         &mut self,
         container: &ContainerView,
         target: u32,
+        arrival: Arrival,
     ) -> Result<(), CommandError> {
-        let pid = running_pid(container)?;
-        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
-            let container = quote(container.name.as_bytes());
-            return Err(CommandError::OtherKernel { container, pid: pid.cast_unsigned() });
-        }
-        let group = cgroup::of_container(pid, &container.id, &self.mode)?;
-        let root = self.check_root(container, pid, &group)?;
-        self.attach_group(&group, Some(&container.id), root.dev, target)
+        let (pid, group, root) = home(container, &self.mode)?;
+        let held = self.take_in(&group, Some(&container.id), root.dev, target)?;
+        let start = match arrival {
+            Arrival::InTime => Start::Seen,
+            Arrival::Late => Start::Missed(held),
+        };
+        let (id, command) = (&container.id, &container.command);
+        self.sweeps.add(Subject { id, pid, command }, target, group, &root, start);
+        Ok(())
     }
 
-    /// Takes a control group whose processes have the root with device `root_dev` into the scope, and what they hold
+    /// Takes a control group whose processes have the root mount `root` into the scope, and what they hold
     /// into the evidence. With the id of its container also groups that are made later for it are in scope: those of a
     /// restart or an exec.
     ///
@@ -46,15 +57,32 @@ impl Session {
         &mut self,
         group: &Group,
         container: Option<&str>,
-        root_dev: u32,
+        root: &RootMount,
         target: u32,
     ) -> Result<(), CommandError> {
+        let held = self.take_in(group, container, root.dev, target)?;
+        let Some(&pid) = cgroup::processes(group)?.first() else { return Ok(()) };
+        let name = group.dir.to_string_lossy();
+        let id = container.unwrap_or(&name);
+        // What it was started with is not known.
+        let subject = Subject { id, pid, command: &[] };
+        self.sweeps.add(subject, target, group.clone(), root, Start::Missed(held));
+        Ok(())
+    }
+
+    fn take_in(
+        &mut self,
+        group: &Group,
+        container: Option<&str>,
+        root_dev: u32,
+        target: u32,
+    ) -> Result<Vec<Holder>, CommandError> {
         let entry = ScopeEntry::new(target, root_dev);
         cgroup::each_descendant(group, |group| self.tracer.watch(group.id, entry))?;
         if let Some(id) = container {
             self.announce(id, target)?;
         }
-        self.snapshot_group(group, target)
+        self.take_snapshot(group, target)
     }
 
     /// Looks again at an announced container that has started: refuses it when its root cannot be traced, and corrects
@@ -83,22 +111,10 @@ impl Session {
                 Some(_) | None => self.tracer.watch(group.id, entry),
             }
         })
-        .or_else(|error| if group.dir.exists() { Err(error.into()) } else { Ok(()) })
-    }
-
-    /// The container's root, if its files can be told from others.
-    fn check_root(
-        &self,
-        container: &ContainerView,
-        pid: i32,
-        group: &Group,
-    ) -> Result<RootMount, CommandError> {
-        let Some(root) = root_of(pid, group) else {
-            let found = "out of sight of all its processes (chroot)".to_owned();
-            return Err(CommandError::SharedRoot { container: quote(container.name.as_bytes()), found });
-        };
-        judge_root(&container.name, &root)?;
-        Ok(root)
+        .or_else(|error: TracerError| if group.dir.exists() { Err(error) } else { Ok(()) })?;
+        let subject = Subject { id: &container.id, pid, command: &container.command };
+        self.sweeps.add(subject, target, group, &root, Start::Seen);
+        Ok(())
     }
 
     /// Takes what the processes of a running container hold into the evidence.
@@ -123,19 +139,50 @@ impl Session {
         group: &Group,
         target: u32,
     ) -> Result<(), CommandError> {
+        self.take_snapshot(group, target).map(drop)
+    }
+
+    fn take_snapshot(&mut self, group: &Group, target: u32) -> Result<Vec<Holder>, CommandError> {
         let now = now_ns();
         let found = snapshot::take(group)?;
         self.snapshot_failed += found.failed;
-        for holder in found.holders {
-            self.aggregate.add_holder(target, holder, now);
+        for holder in &found.holders {
+            self.aggregate.add_holder(target, holder.clone(), now);
         }
-        Ok(())
+        Ok(found.holders)
     }
 }
 
 /// The key under which the kernel looks for a container's control group.
 pub(super) fn container_id(id: &str) -> Option<ContainerId> {
     id.as_bytes().try_into().ok().filter(|id: &ContainerId| id.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Where a running container is, without tracing it: its first process, control group and root.
+///
+/// # Errors
+/// When slim may not look, it is not on this machine, or its root is not its own.
+pub(in crate::commands) fn container_home(
+    container: &ContainerView,
+    machine: &Machine,
+) -> Result<(i32, Group, RootMount), CommandError> {
+    check_privileges()?;
+    home(container, &machine.mode)
+}
+
+fn home(container: &ContainerView, mode: &CgroupMode) -> Result<(i32, Group, RootMount), CommandError> {
+    let pid = running_pid(container)?;
+    let name = || quote(container.name.as_bytes());
+    if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+        return Err(CommandError::OtherKernel { container: name(), pid: pid.cast_unsigned() });
+    }
+    let group = cgroup::of_container(pid, &container.id, mode)?;
+    let Some(root) = root_of(pid, &group) else {
+        let found = "out of sight of all its processes (chroot)".to_owned();
+        return Err(CommandError::SharedRoot { container: name(), found });
+    };
+    judge_root(&container.name, &root)?;
+    Ok((pid, group, root))
 }
 
 fn running_pid(container: &ContainerView) -> Result<i32, CommandError> {

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    commands::CommandError,
+    commands::{CommandError, sweeps::Sweeping},
     engine::EngineInfo,
     path::quote,
     tracer::{
@@ -20,6 +20,8 @@ pub(in crate::commands) struct Manner {
     pub newcomers: Newcomers,
     /// Where to listen.
     pub sources: Choice,
+    /// Whether to sweep beside that.
+    pub sweeping: Sweeping,
 }
 
 /// Where the traced containers run: always on this kernel.
@@ -64,6 +66,11 @@ impl Machine {
             ..defaults
         }
     }
+}
+
+/// Whether slim may ask the kernel at all.
+pub(super) fn check_privileges() -> Result<(), CommandError> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(CommandError::NotRoot) }
 }
 
 /// The control groups by which the engine's containers are told apart. An engine on version 1 joins the unified hierarchy

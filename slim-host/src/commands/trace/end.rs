@@ -71,6 +71,11 @@ impl Ends {
         })
     }
 
+    /// Whether the trace ends by anything else than being asked to.
+    pub(super) fn is_some(self, args: &TraceArgs) -> bool {
+        self.time.is_some() || self.idle.is_some() || self.exit || !args.command.is_empty()
+    }
+
     /// What ends the trace, in words.
     pub(super) fn in_words(self, args: &TraceArgs) -> String {
         let mut ends = Vec::new();

@@ -14,7 +14,7 @@ use std::{
 use futures_util::{Stream, StreamExt as _};
 use tokio::task::JoinSet;
 
-use super::{End, located::Located};
+use super::{End, located::Located, prepare};
 use crate::{
     capture::{Capture, CaptureWriter, Existing, Header, ImageIdentity},
     commands::{
@@ -22,11 +22,12 @@ use crate::{
         recorder::Recorder,
         run::beside,
         session::{Feed, Machine, Manner, Progress, Session},
+        sweeps::Arrival,
     },
     engine::{ContainerEvent, ContainerEventKind, ContainerView, Engine, EngineError, SourceImage},
     output::{Live, LiveCounts, Output},
     path::quote,
-    report::TraceReport,
+    report::{SweepReport, TraceReport},
 };
 
 /// Between two looks at a container that the engine says runs and that we cannot attach to.
@@ -40,6 +41,8 @@ const ATTEMPTS: u32 = 60;
 
 /// How long the end of a trace waits for the engine to say whose the last containers were: it may be slow to tell.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long a container has to end before it is restarted, as `docker restart` has it.
+const RESTART_GRACE: Duration = Duration::from_secs(10);
 
 type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
 
@@ -108,10 +111,7 @@ pub(super) struct Tracing {
 
 impl Tracing {
     pub(super) async fn begin(setup: Setup, wanted: Vec<Wanted>) -> Result<Self, CommandError> {
-        // One that cannot be written must not leave others begun.
-        if let Some(wanted) = wanted.iter().find(|wanted| wanted.file.symlink_metadata().is_ok()) {
-            return Err(CommandError::CaptureExists(wanted.file.clone()));
-        }
+        prepare(wanted.iter().map(|wanted| wanted.file.as_path()))?;
         let mut session = Session::start(setup.machine, setup.manner).await?;
         if let Some(output) = setup.feed {
             let images = wanted.iter().map(|wanted| wanted.image.reference.clone()).collect();
@@ -120,13 +120,6 @@ impl Tracing {
         let mut subjects = Vec::with_capacity(wanted.len());
         for (Wanted { image, file, warnings }, target) in wanted.into_iter().zip(0..) {
             let header = session.header(image.clone(), setup.engine.clone())?;
-            if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-                std::fs::create_dir_all(directory).map_err(|source| CommandError::Io {
-                    operation: "create",
-                    path: quote(directory.as_os_str().as_encoded_bytes()),
-                    source,
-                })?;
-            }
             session.record(target, Recorder::new(CaptureWriter::create(&file, &header, Existing::Refuse)?));
             let (containers, attached_late) = (Vec::new(), false);
             subjects.push(Subject { image, header, file, containers, attached_late, warnings });
@@ -203,11 +196,28 @@ impl Tracing {
     /// Takes a running container into the trace.
     pub(super) fn attach(&mut self, container: &ContainerView) -> Result<(), CommandError> {
         let Some((target, subject)) = self.target_of(&container.image_id) else { return Ok(()) };
-        if !subject.knows(&container.id) {
+        let arrival = if subject.knows(&container.id) { Arrival::InTime } else { Arrival::Late };
+        if arrival == Arrival::Late {
             subject.containers.push((container.id.clone(), container.name.clone()));
             subject.attached_late = true;
         }
-        self.session.attach(container, target)
+        self.session.attach(container, target, arrival)
+    }
+
+    /// Restarts a container that is in the trace, so that its start is seen as well. What it read before counts, too.
+    pub(super) async fn restart(
+        &mut self,
+        engine: &Engine,
+        container: &ContainerView,
+        live: &Live,
+    ) -> Result<(), CommandError> {
+        let restarted = Box::pin(engine.restart(&container.id, RESTART_GRACE));
+        beside(&mut self.session, live, restarted).await??;
+        let asked = Box::pin(engine.container(&container.id));
+        let view = beside(&mut self.session, live, asked).await??;
+        let Some((target, subject)) = self.target_of(&container.image_id) else { return Ok(()) };
+        subject.attached_late = false;
+        self.session.settle(&view, target)
     }
 
     /// Takes a running container without an engine into the trace, as one of image number `target`.
@@ -217,7 +227,7 @@ impl Tracing {
             subject.containers.push((id.unwrap_or(&located.name).to_owned(), located.name.clone()));
             subject.attached_late = true;
         }
-        self.session.attach_group(&located.found.group, id, located.root.dev, target)
+        self.session.attach_group(&located.found.group, id, &located.root, target)
     }
 
     /// What containers without an engine hold at the end.
@@ -238,6 +248,7 @@ impl Tracing {
     /// What the containers hold at the end.
     pub(super) async fn last_look(&mut self, engine: &Engine, live: &Live) -> Result<(), CommandError> {
         self.looks.abort_all();
+        self.session.sweep_again()?;
         let all: Vec<(u32, String)> = (0..)
             .zip(&self.subjects)
             .flat_map(|(target, subject)| subject.containers.iter().map(move |(id, _)| (target, id.clone())))
@@ -256,14 +267,17 @@ impl Tracing {
     }
 
     /// Ends the trace in order.
-    pub(super) fn finish(self) -> Result<Vec<TraceReport>, CommandError> {
+    pub(super) fn finish(mut self) -> Result<Vec<TraceReport>, CommandError> {
+        let sweeps: Vec<_> =
+            (0..).zip(&self.subjects).map(|(target, _)| self.session.swept(target)).collect();
         let headers = (0..).zip(self.subjects.iter().map(|subject| subject.header.clone())).collect();
         let captures = self.session.finish(headers)?;
         Ok(self
             .subjects
             .into_iter()
             .zip(captures)
-            .map(|(subject, capture)| report(subject, &capture))
+            .zip(sweeps)
+            .map(|((subject, capture), sweep)| report(subject, &capture, sweep))
             .collect())
     }
 
@@ -358,19 +372,17 @@ fn time_of(event: &ContainerEvent) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(u64::try_from(event.time_ns).ok()?))
 }
 
-fn report(subject: Subject, capture: &Capture) -> TraceReport {
+fn report(subject: Subject, capture: &Capture, sweep: Option<SweepReport>) -> TraceReport {
     let names: BTreeMap<&String, &String> = subject.containers.iter().map(|(id, name)| (id, name)).collect();
     let file = quote(subject.file.as_os_str().as_encoded_bytes());
     let mut report = TraceReport::new(capture, names.into_values().cloned().collect(), subject.file);
     report.warnings.extend(subject.warnings);
+    report.sweep = sweep;
     if report.containers.is_empty() {
         report.warnings.push("no container of the image ran".to_owned());
     } else {
         if subject.attached_late {
-            report.warnings.push(
-                "it ran before the trace: what it read and closed at its start is missing; restart it while tracing"
-                    .to_owned(),
-            );
+            report.warnings.push(late(report.sweep.as_ref()));
         }
         let image = &subject.image;
         if image.fingerprint().is_some() {
@@ -382,4 +394,16 @@ fn report(subject: Subject, capture: &Capture) -> TraceReport {
         }
     }
     report
+}
+
+/// What can be known of the start of a container that ran before it was traced.
+fn late(sweep: Option<&SweepReport>) -> String {
+    let known = match sweep.and_then(|sweep| sweep.startup.as_ref()) {
+        Some(startup) => format!(
+            "its start is known as far as the kernel remembers it ({} confidence)",
+            startup.confidence.name()
+        ),
+        None => "what it read and closed at its start is missing".to_owned(),
+    };
+    format!("it ran before the trace: {known}; `slim trace --restart` makes it certain")
 }

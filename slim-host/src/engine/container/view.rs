@@ -41,6 +41,8 @@ pub struct ContainerView {
     pub state: ContainerState,
     /// First process in the engine's pid namespace; `None` when nothing runs.
     pub pid: Option<u32>,
+    /// The executable of its first process with the arguments, as it was started; at most [`COMMAND_MAX`] words.
+    pub command: Vec<String>,
     /// Exit code of the last run; meaningful once it has ended.
     pub exit_code: i64,
     /// Whether the kernel killed it for memory.
@@ -66,6 +68,9 @@ pub struct ContainerView {
     /// Labels, the image's among them.
     pub labels: BTreeMap<String, String>,
 }
+
+/// Words of a command line that are kept of a container.
+const COMMAND_MAX: usize = 64;
 
 impl ContainerView {
     /// The address to reach it at: on the network that comes first by name, IPv4 before IPv6.
@@ -116,6 +121,12 @@ pub(super) fn view(response: ContainerInspectResponse) -> Option<ContainerView> 
         image_reference: config.image.unwrap_or_default(),
         state: life(state.status),
         pid: state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0),
+        command: response
+            .path
+            .into_iter()
+            .chain(response.args.into_iter().flatten())
+            .take(COMMAND_MAX)
+            .collect(),
         exit_code: state.exit_code.unwrap_or_default(),
         oom_killed: state.oom_killed.unwrap_or_default(),
         error: foreign(&state.error.unwrap_or_default()),
@@ -188,7 +199,7 @@ mod tests {
     use super::*;
 
     const INSPECT: &str = r#"{
-        "Id": "c0ffee", "Name": "/web", "Image": "sha256:aa", "RestartCount": 2,
+        "Id": "c0ffee", "Path": "/entry", "Args": ["serve"], "Name": "/web", "Image": "sha256:aa", "RestartCount": 2,
         "State": {"Status": "running", "Pid": 42, "ExitCode": 0, "OOMKilled": false, "Error": "a\u001bb",
                   "StartedAt": "2026-01-01T00:00:00Z"},
         "Config": {"Image": "nginx", "StopSignal": "SIGQUIT", "Labels": {"k": "v"}},
@@ -220,6 +231,7 @@ mod tests {
                 image_reference: "nginx".into(),
                 state: ContainerState::Running,
                 pid: Some(42),
+                command: vec!["/entry".into(), "serve".into()],
                 exit_code: 0,
                 oom_killed: false,
                 error: "a\\u{1b}b".into(),

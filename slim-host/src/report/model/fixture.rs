@@ -75,9 +75,22 @@ pub(crate) fn build() -> BuildReport {
 pub(crate) fn trace() -> TraceReport {
     let mut capture = capture::fixture::capture(1);
     capture.header.status = Status::Lossy;
+    let (key, record) = capture::fixture::access("/lib/ld.so", AccessKind::Resolved, 40, 1);
+    capture.accesses.insert(key, record);
     capture.header.loss = [("ring_full".to_owned(), 1200), ("undecodable".to_owned(), 1)].into();
     let mut report =
         TraceReport::new(&capture, vec!["web".into(), "db\x1b[2J".into()], "/tmp/\u{9b}x".into());
+    report.sweep = Some(SweepReport {
+        sweeps: 12,
+        names: 240,
+        left_out: 0,
+        slowest_ns: 350_000,
+        startup: Some(StartupReport {
+            confidence: crate::tracer::sweep::confidence::Confidence::Medium,
+            reasons: vec!["/etc/ld.so.cache (cache of library paths) is still known".into()],
+        }),
+        problem: None,
+    });
     report.next = vec!["slim build nginx:1.27 --from x".into()];
     report
 }

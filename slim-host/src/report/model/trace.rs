@@ -1,11 +1,15 @@
 //! What `slim trace` did.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
 use super::CaptureSummary;
-use crate::{capture::Capture, report::json};
+use crate::{
+    capture::Capture,
+    report::json,
+    tracer::sweep::confidence::{Confidence, Judgement},
+};
 
 /// What `slim trace` did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,6 +20,8 @@ pub struct TraceReport {
     pub containers: Vec<String>,
     /// What was observed.
     pub capture: CaptureSummary,
+    /// How the kernel's memory of names was swept; `None` when it was not.
+    pub sweep: Option<SweepReport>,
     /// The capture file.
     #[serde(serialize_with = "json::file")]
     pub file: PathBuf,
@@ -40,9 +46,65 @@ impl TraceReport {
             image: capture.header.image.reference.clone(),
             containers,
             capture: capture.into(),
+            sweep: None,
             file,
             warnings: Vec::new(),
             next: Vec::new(),
         }
     }
+}
+
+/// The sweeps of a trace, over all containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SweepReport {
+    /// How many there were.
+    pub sweeps: u64,
+    /// The most names that one found, absent ones among them.
+    pub names: u64,
+    /// Directories that the worst of them left out.
+    pub left_out: u64,
+    /// Nanoseconds of processor time of the slowest.
+    pub slowest_ns: u64,
+    /// What can be known of starts that nobody saw; `None` when every start was seen, or none could be judged.
+    pub startup: Option<StartupReport>,
+    /// Why sweeps failed, if any did: the last reason.
+    pub problem: Option<String>,
+}
+
+/// How far the kernel remembers the start of a container that was not traced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StartupReport {
+    /// Of several containers, the one that is known best: evidence adds up.
+    #[serde(serialize_with = "level")]
+    pub confidence: Confidence,
+    /// Why, most important first.
+    pub reasons: Vec<String>,
+}
+
+impl SweepReport {
+    /// Counts one sweep.
+    pub fn add(&mut self, names: usize, left_out: u64, took: Duration) {
+        self.sweeps += 1;
+        self.names = self.names.max(names as u64);
+        self.left_out = self.left_out.max(left_out);
+        self.slowest_ns = self.slowest_ns.max(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Takes in what is known of the start of one more container.
+    pub fn judge(&mut self, startup: StartupReport) {
+        if self.startup.as_ref().is_none_or(|known| known.confidence < startup.confidence) {
+            self.startup = Some(startup);
+        }
+    }
+}
+
+impl From<Judgement> for StartupReport {
+    fn from(Judgement { level, reasons }: Judgement) -> Self {
+        Self { confidence: level, reasons }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn level<S: serde::Serializer>(confidence: &Confidence, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(confidence.name())
 }

@@ -116,3 +116,41 @@ fn a_hundred_thousand_files_fit_into_the_agent() {
     // The whole agent has 80 MB; the ring, the capture's copy and SQLite need their part.
     assert!(bytes < 32 << 20, "{bytes} bytes");
 }
+
+#[test]
+fn a_sweep_adds_what_nothing_else_told() {
+    let name = |(path, kind)| Name { path: RequestedPath::new(path).unwrap(), kind };
+    let names = [
+        ("/lib", NameKind::Symlink),
+        ("/lib/x", NameKind::Symlink),
+        ("/usr", NameKind::Way),
+        ("/usr/lib/libx.so", NameKind::File),
+        ("/usr/lib/ld.so", NameKind::File),
+        ("/etc/gone", NameKind::Absent),
+        ("/srv", NameKind::Directory),
+    ]
+    .map(name);
+    let mut aggregate = Aggregate::new(0);
+    aggregate.add(event(1, 7, Some("/usr/lib/libx.so"), Some("/lib/libx.so")));
+    assert_eq!(aggregate.resolve(7, &names, 5), 3);
+    assert_eq!(aggregate.resolve(7, &names, 6), 0);
+    let resolved = aggregate.accesses(7).filter(|(key, _)| key.kind == AccessKind::Resolved);
+    let mut resolved: Vec<_> = resolved
+        .map(|(key, record)| {
+            (key.path.to_string(), key.outcome == Outcome::Found, record.pid, record.offset_ns)
+        })
+        .collect();
+    resolved.sort();
+    let expected = [("/etc/gone", false), ("/lib/x", true), ("/srv", true), ("/usr/lib/ld.so", true)];
+    assert_eq!(resolved, expected.map(|(path, found)| (path.to_owned(), found, 0, 5)));
+}
+
+#[test]
+fn absent_names_of_a_sweep_take_half_of_the_room() {
+    let mut aggregate = Aggregate::within(Limits { entries: 100, absent: 4 }, 0);
+    let names: Vec<_> = (0..9)
+        .map(|n| Name { path: RequestedPath::new(format!("/{n}")).unwrap(), kind: NameKind::Absent })
+        .collect();
+    assert_eq!(aggregate.resolve(7, &names, 0), 0);
+    assert_eq!(aggregate.len(), 2);
+}

@@ -1,0 +1,260 @@
+//! `slim trace --sweep-only`: what containers used, without attaching anything.
+//!
+//! The evidence is what the kernel remembers of their names and what their processes hold. No event can be lost, since
+//! there are none; but names may have been forgotten. Where that shows, the capture counts as lossy: the start of a
+//! container is not repeated.
+
+use std::{
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep_until;
+
+use super::{End, Ends, Watched, end, prepare, show};
+use crate::{
+    capture::{Capture, CaptureWriter, Existing, Header, Status},
+    cli::TraceArgs,
+    commands::{
+        CommandError, Context,
+        recorder::Recorder,
+        session::{Machine, Progress, container_home, header, now_ns},
+        signals::Signals,
+        sweeps::{PERIOD, REST},
+    },
+    engine::{ContainerView, Engine, SourceImage},
+    exercise::Target,
+    path::quote,
+    report::{SweepReport, TraceReport},
+    tracer::{
+        Aggregate, Loss,
+        aggregate::Holder,
+        snapshot,
+        sweep::{
+            Home, Sweep, SweepError, Sweeper,
+            confidence::{Confidence, Trace, judge},
+            signs::{self, Container},
+        },
+    },
+};
+
+/// What the capture's header says of where its evidence is from.
+const SOURCE: &str = "sweep";
+
+/// An image whose containers are swept.
+struct Subject {
+    image: SourceImage,
+    header: Header,
+    file: PathBuf,
+    recorder: Recorder,
+    report: SweepReport,
+    containers: Vec<String>,
+}
+
+/// A container that is swept.
+struct Swept<'a> {
+    target: u32,
+    view: &'a ContainerView,
+    pid: i32,
+    home: Home,
+}
+
+/// Everything that goes on.
+struct Sweeping<'a> {
+    sweeper: Sweeper,
+    aggregate: Aggregate,
+    subjects: Vec<Subject>,
+    swept: Vec<Swept<'a>>,
+    loss: Loss,
+    began: Instant,
+    progress: Arc<Progress>,
+}
+
+/// Sweeps the containers `named` until the trace shall end, at least once.
+pub(super) async fn sweep(
+    context: &Context,
+    args: &TraceArgs,
+    engine: &Engine,
+    signals: &Signals,
+    named: &[ContainerView],
+    images: impl Iterator<Item = (SourceImage, PathBuf)>,
+) -> Result<(), CommandError> {
+    let mut sweeping = Sweeping::begin(engine, named, images)?;
+    let live = context.output.live("sweeping".to_owned());
+    sweeping.first()?;
+    signals.trace_begins();
+    let goes_on = Ends::of(args).is_some(args);
+    let ended = if goes_on {
+        let target = named.first().filter(|_| named.len() == 1).map(Target::from);
+        let watched = Watched::Containers(engine, named);
+        let mut over = pin!(end::end(args, watched, target.as_ref(), sweeping.progress(), signals));
+        let mut due = Instant::now() + PERIOD;
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut over => break ended,
+                () = sleep_until(due.into()) => {
+                    let cost = sweeping.again()?;
+                    due = Instant::now() + PERIOD.max(cost.saturating_mul(REST));
+                }
+            }
+        }
+    } else {
+        Ok(End::Asked)
+    };
+    signals.trace_is_over();
+    // Whatever ended it, what was found until then is worth having.
+    if goes_on {
+        sweeping.again()?;
+    }
+    let reports = sweeping.finish()?;
+    live.finish("swept".to_owned());
+    show(context, reports)?;
+    match ended? {
+        End::Command(ran) => ran,
+        End::Time | End::Idle(_) | End::Asked | End::AllEnded => Ok(()),
+    }
+}
+
+impl<'a> Sweeping<'a> {
+    fn begin(
+        engine: &Engine,
+        named: &'a [ContainerView],
+        images: impl Iterator<Item = (SourceImage, PathBuf)>,
+    ) -> Result<Self, CommandError> {
+        let sweeper = Sweeper::start()?;
+        let images: Vec<_> = images.collect();
+        prepare(images.iter().map(|(_, file)| file.as_path()))?;
+        let machine = Machine::of_engine(engine.info())?;
+        let mut swept = Vec::new();
+        for view in named {
+            let (pid, group, root) = container_home(view, &machine)?;
+            let place = images.iter().position(|(image, _)| image.id == view.image_id);
+            let target = place.and_then(|at| u32::try_from(at).ok()).unwrap_or_default();
+            swept.push(Swept { target, view, pid, home: Home::new(group, &root)? });
+        }
+        let mut subjects = Vec::with_capacity(images.len());
+        for (image, file) in images {
+            let header =
+                Header { sources: SOURCE.to_owned(), ..header(image.identity(), engine.info().title())? };
+            let recorder = Recorder::new(CaptureWriter::create(&file, &header, Existing::Refuse)?);
+            let names = named.iter().filter(|view| view.image_id == image.id).map(|view| view.name.clone());
+            let containers = names.collect();
+            let report = SweepReport::default();
+            subjects.push(Subject { image, header, file, recorder, report, containers });
+        }
+        let aggregate = Aggregate::new(now_ns());
+        Ok(Self {
+            sweeper,
+            aggregate,
+            subjects,
+            swept,
+            loss: Loss::default(),
+            began: Instant::now(),
+            progress: Arc::default(),
+        })
+    }
+
+    /// The first sweep of each container, by which it is judged. It must not fail.
+    fn first(&mut self) -> Result<(), CommandError> {
+        for at in 0..self.swept.len() {
+            let Some(Swept { target, view, pid, home }) = self.swept.get(at) else { break };
+            let (target, now) = (*target, now_ns());
+            let sweep = self.sweeper.sweep(home)?;
+            let found = snapshot::take(home.group())?;
+            let (holders, command) = (&found.holders, &view.command);
+            let signs =
+                signs::collect(&Container { group: home.group(), pid: *pid, command, holders }, &sweep);
+            let judgement = judge(&signs);
+            let gone = signs.startup.iter().filter(|name| name.trace == Trace::Forgotten).count() as u64;
+            if judgement.level == Confidence::Low {
+                self.loss.forgotten += (gone + signs.left_out).max(1);
+            }
+            self.loss.snapshot_failed += found.failed;
+            self.hold(target, found.holders, now);
+            self.count(target, &sweep);
+            if let Some(subject) = self.subject(target) {
+                subject.report.judge(judgement.into());
+            }
+        }
+        self.write()
+    }
+
+    /// Another sweep of each container that is still there; what it cost.
+    fn again(&mut self) -> Result<Duration, CommandError> {
+        let begin = Instant::now();
+        for at in 0..self.swept.len() {
+            let Some(Swept { target, home, .. }) = self.swept.get(at) else { break };
+            let (target, now) = (*target, now_ns());
+            match self.sweeper.sweep(home) {
+                Ok(sweep) => {
+                    // Also what was opened and deleted since has no name any more.
+                    let found = snapshot::take(home.group()).unwrap_or_default();
+                    self.hold(target, found.holders, now);
+                    self.count(target, &sweep);
+                }
+                Err(SweepError::Gone) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.write()?;
+        Ok(begin.elapsed())
+    }
+
+    fn hold(&mut self, target: u32, holders: Vec<Holder>, now: u64) {
+        for holder in holders {
+            self.aggregate.add_holder(target, holder, now);
+        }
+    }
+
+    fn count(&mut self, target: u32, sweep: &Sweep) {
+        self.aggregate.resolve(target, &sweep.names, now_ns());
+        if let Some(subject) = self.subject(target) {
+            subject.report.add(sweep.names.len(), sweep.left_out, sweep.took);
+        }
+    }
+
+    fn subject(&mut self, target: u32) -> Option<&mut Subject> {
+        self.subjects.get_mut(usize::try_from(target).ok()?)
+    }
+
+    fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    fn write(&mut self) -> Result<(), CommandError> {
+        self.progress.note(self.aggregate.last_new_ns());
+        let (duration, causes) = (self.duration_ns(), self.loss.by_cause());
+        for (target, subject) in (0..).zip(std::mem::take(&mut self.subjects)) {
+            let recorder = subject.recorder.record(self.aggregate.take_changed(target))?;
+            let recorder = recorder.heartbeat(duration, causes.clone())?;
+            self.subjects.push(Subject { recorder, ..subject });
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Vec<TraceReport>, CommandError> {
+        let duration_ns = self.duration_ns();
+        let loss = Loss { entries_full: self.aggregate.entries_full(), ..self.loss };
+        let status = if loss.is_complete() { Status::Complete } else { Status::Lossy };
+        let mut reports = Vec::with_capacity(self.subjects.len());
+        for (target, subject) in (0..).zip(self.subjects) {
+            let Subject { image, header, file, recorder, report, containers } = subject;
+            recorder.finish(status, duration_ns, loss.by_cause())?;
+            let header = Header { duration_ns, status, loss: loss.by_cause(), ..header };
+            let capture = Capture { header, accesses: self.aggregate.accesses(target).collect() };
+            let shown = quote(file.as_os_str().as_encoded_bytes());
+            let mut trace = TraceReport::new(&capture, containers, file);
+            trace.sweep = Some(report);
+            trace.next.push(format!("slim build {} --from {shown}", image.reference));
+            reports.push(trace);
+        }
+        Ok(reports)
+    }
+
+    fn duration_ns(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
