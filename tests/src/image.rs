@@ -146,7 +146,7 @@ fn member(archive: &[u8], name: &str) -> Result<Vec<u8>> {
     bail!("no {name} in the saved image")
 }
 
-fn read_layer(layer: &[u8]) -> Result<Entries> {
+pub(crate) fn read_layer(layer: &[u8]) -> Result<Entries> {
     let mut entries = BTreeMap::new();
     for entry in tar::Archive::new(Cursor::new(layer)).entries()? {
         let mut entry = entry?;
