@@ -17,6 +17,7 @@ mod error;
 mod explain;
 mod newcomers;
 mod recorder;
+mod rules;
 mod run;
 mod session;
 mod signals;

@@ -56,7 +56,7 @@ pub enum PackagesError {
 }
 
 /// Who keeps the list of a package's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Manager {
     /// Debian and its relatives, distroless images among them.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::ClosureArgs;
 use super::values::{ExecCommand, duration};
 use crate::engine::{Publish, VolumeSpec};
 use crate::image;
@@ -93,6 +94,10 @@ pub struct BuildArgs {
     /// Wins over the trace, never over --include of the same path: that contradicts (exit 6).
     #[arg(long, value_name = "GLOB", help_heading = "Evidence")]
     pub exclude: Vec<String>,
+
+    /// What stays beyond the evidence.
+    #[command(flatten)]
+    pub closure: ClosureArgs,
 
     /// When the exercise is over.
     #[command(flatten)]

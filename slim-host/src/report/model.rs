@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     capture::{Capture, Status},
-    keep::{KeepReason, KeepSet, ReasonClass},
+    keep::{KeepReason, KeepSet, Level, ReasonClass},
+    packages::Packages,
     rootfs::{FileKind, FileTree, InodeId},
 };
 
@@ -27,6 +28,8 @@ pub use trace::{TraceReport, TraceReports};
 /// What `slim build` did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BuildReport {
+    /// How much stays beyond what was seen.
+    pub level: Level,
     /// The image that was slimmed.
     pub source: ImageSummary,
     /// What became of it.
@@ -65,6 +68,10 @@ pub struct BuildFacts<'a> {
     pub tree: &'a FileTree,
     /// What stays.
     pub keep: &'a KeepSet,
+    /// Who owns what in the source image.
+    pub packages: &'a Packages,
+    /// How much stays beyond what was seen.
+    pub level: Level,
     /// The capture, or the union of several.
     pub capture: &'a Capture,
     /// See [`BuildReport::phases`].
@@ -210,6 +217,7 @@ impl BuildReport {
         let mut removed = removed::directories(facts.tree, facts.keep);
         removed.truncate(MAX_REMOVED);
         Self {
+            level: facts.level,
             ratio: ratio(source.bytes, slim.bytes),
             kept: kept(facts.tree, facts.keep),
             removed,
