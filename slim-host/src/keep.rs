@@ -18,6 +18,7 @@ use crate::{
     rootfs::RootfsError,
 };
 
+pub mod advice;
 mod closure;
 mod evidence;
 pub mod explain;
@@ -28,6 +29,7 @@ pub mod rules;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use advice::{Advice, advice};
 pub use explain::{Explanation, explain};
 pub use level::Level;
 pub use plan::{Inputs, plan};

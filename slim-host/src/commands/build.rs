@@ -79,6 +79,7 @@ async fn build(
         off_thread("planned the slim image", move || Planned::new(image, files, capture, rules)).await?;
     phases.push(phase("plan", began.elapsed()));
     warnings.extend(notes(&planned.keep));
+    warnings.extend(keep::advice(&planned.inputs(), &planned.keep).iter().map(ToString::to_string));
 
     let began = Instant::now();
     let mut slim_id = None;
@@ -131,6 +132,10 @@ impl Planned {
         let packages = Packages::read(files.tree(), &files)?;
         let keep = plan(&files, &image, &capture, &packages, &rules)?;
         Ok(Self { image, files, capture, packages, rules, keep })
+    }
+
+    fn inputs(&self) -> Inputs<'_> {
+        inputs(&self.files, &self.image, &self.capture, &self.packages, &self.rules)
     }
 }
 
@@ -261,15 +266,25 @@ pub(super) fn plan(
     packages: &Packages,
     rules: &Rules,
 ) -> Result<KeepSet, CommandError> {
-    let inputs = Inputs {
+    Ok(keep::plan(&inputs(files, image, capture, packages, rules))?)
+}
+
+/// What the plan is a function of.
+fn inputs<'a>(
+    files: &'a SourceFiles,
+    image: &'a SourceImage,
+    capture: &'a Capture,
+    packages: &'a Packages,
+    rules: &'a Rules,
+) -> Inputs<'a> {
+    Inputs {
         tree: files.tree(),
         contents: files,
         accesses: &capture.accesses,
         config: &image.config,
         packages,
         rules,
-    };
-    Ok(keep::plan(&inputs)?)
+    }
 }
 
 /// What the plan noticed about the image.

@@ -49,6 +49,12 @@ impl Image {
         self
     }
 
+    /// A program that runs as its owner.
+    pub(crate) fn privileged(mut self, path: &str) -> Self {
+        self.regular(path, b"", 0o4755);
+        self
+    }
+
     pub(crate) fn elf(self, path: &str, elf: &Elf) -> Self {
         self.executable(path, &elf.build())
     }

@@ -11,6 +11,7 @@ use super::{
     json,
     loss::{self, LossLine},
     removed::{self, RemovedDirectory},
+    removed_packages::PackageSummary,
 };
 use crate::{
     capture::{Capture, Status},
@@ -42,6 +43,8 @@ pub struct BuildReport {
     pub kept: Vec<KeptGroup>,
     /// Where the removed bytes were, most bytes first; at most [`MAX_REMOVED`].
     pub removed: Vec<RemovedDirectory>,
+    /// What became of the packages.
+    pub packages: PackageSummary,
     /// What was observed.
     pub capture: CaptureSummary,
     /// What took how long, in order.
@@ -221,6 +224,7 @@ impl BuildReport {
             ratio: ratio(source.bytes, slim.bytes),
             kept: kept(facts.tree, facts.keep),
             removed,
+            packages: PackageSummary::new(facts.tree, facts.keep, facts.packages),
             capture: facts.capture.into(),
             phases: facts.phases,
             warnings: facts.warnings,
