@@ -18,6 +18,7 @@ use crate::{
 /// How packages of one manager stay.
 struct Policy {
     except: GlobSet,
+    passive: GlobSet,
     max_bytes: u64,
 }
 
@@ -38,7 +39,7 @@ impl<'a> Wholes<'a> {
         let mut policies: BTreeMap<Manager, Vec<Policy>> = BTreeMap::new();
         for rule in rules.iter().filter(|rule| rule.level <= level) {
             let max_bytes = rule.max_bytes.unwrap_or(u64::MAX);
-            let policy = Policy { except: set(&rule.except), max_bytes };
+            let policy = Policy { except: set(&rule.except), passive: set(&rule.passive), max_bytes };
             policies.entry(rule.manager).or_default().push(policy);
         }
         Self { packages, policies, tree }
@@ -47,16 +48,18 @@ impl<'a> Wholes<'a> {
     /// What stays of the language packages that list `used`.
     pub(crate) fn of_languages(&self, used: &ImagePath) -> Vec<Want> {
         let owners = self.packages.owners(used).filter(|(_, package)| !package.manager.is_system());
-        owners.flat_map(|(_, package)| self.whole(package)).collect()
+        owners.flat_map(|(_, package)| self.whole(package, used)).collect()
     }
 
     /// What stays of the system packages of which a program or library is used.
     pub(crate) fn of_system(&self, used: &BTreeSet<ImagePath>) -> Vec<Want> {
         let programs = used.iter().filter(|path| self.is_program(path));
-        let owners = programs.flat_map(|path| self.packages.owners(path));
-        let ids: BTreeSet<PackageId> =
-            owners.filter(|(_, package)| package.manager.is_system()).map(|(id, _)| id).collect();
-        ids.iter().filter_map(|id| self.packages.get(*id)).flat_map(|package| self.whole(package)).collect()
+        let owners = programs.flat_map(|path| self.packages.owners(path).map(move |owner| (owner, path)));
+        let mut seen: BTreeSet<PackageId> = BTreeSet::new();
+        owners
+            .filter(|((id, package), _)| package.manager.is_system() && seen.insert(*id))
+            .flat_map(|((_, package), used)| self.whole(package, used))
+            .collect()
     }
 
     /// Everything of the packages with this name; upper case counts as lower case.
@@ -74,11 +77,14 @@ impl<'a> Wholes<'a> {
             .is_some_and(|inode| inode.kind == FileKind::Regular && (executable(inode.mode) || library()))
     }
 
-    fn whole(&self, package: &Package) -> Vec<Want> {
+    /// What stays of the package when its file `used` is used.
+    fn whole(&self, package: &Package, used: &ImagePath) -> Vec<Want> {
         let reason = || KeepReason::Package { manager: package.manager, name: package.name.clone() };
         let mut kept: BTreeSet<&ImagePath> = BTreeSet::new();
-        let policies = self.policies.get(&package.manager).map(Vec::as_slice).unwrap_or_default();
-        for policy in policies {
+        let all = self.policies.get(&package.manager).map(Vec::as_slice).unwrap_or_default();
+        let policies: Vec<&Policy> =
+            all.iter().filter(|policy| !policy.passive.is_match(as_path(used))).collect();
+        for policy in &policies {
             let files: Vec<&ImagePath> =
                 package.files.iter().filter(|path| !policy.except.is_match(as_path(path))).collect();
             let size = files

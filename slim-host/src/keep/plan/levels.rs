@@ -166,8 +166,17 @@ fn case_16_time_zones_come_when_one_was_used() {
         .file("/usr/share/zoneinfo/Asia/Tokyo", b"")
         .file("/usr/share/zoneinfo/right/UTC", b"")
         .symlink("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
-    assert_eq!(added(&image, &["/etc/localtime"]), ["/usr/share/zoneinfo/Asia/Tokyo"],);
-    assert_eq!(added(&image, &[]), [""; 0]);
+    assert_eq!(added(&image, &["/etc/localtime"]), [""; 0]);
+    let zone = image.clone().file("/usr/share/zoneinfo/Europe/Rome", b"");
+    assert_eq!(
+        added(&zone, &["/usr/share/zoneinfo/Europe/Rome"]),
+        ["/etc/localtime", "/usr/share/zoneinfo/Asia/Tokyo", "/usr/share/zoneinfo/Etc/UTC"]
+    );
+    let named = image.config(r#"{"Env":["TZ=Asia/Tokyo"]}"#);
+    assert_eq!(
+        added(&named.elf("/bin/app", &Elf::new()), &["/bin/app"]),
+        ["/etc/localtime", "/usr/share/zoneinfo/Asia/Tokyo", "/usr/share/zoneinfo/Etc/UTC"]
+    );
 }
 
 #[test]
@@ -283,6 +292,19 @@ fn case_22_a_python_pair_stays_together_from_either_side() {
     assert!(
         kept(&image, Level::Balanced, &["/a/m.py"]).contains(&"/a/__pycache__/m.cpython-311.pyc".to_owned())
     );
+}
+
+#[test]
+fn case_22_hooks_and_metadata_that_every_start_reads_keep_no_distribution() {
+    let site = "/usr/lib/python3/dist-packages";
+    let image = Image::new()
+        .file(&format!("{site}/setuptools-66.dist-info/METADATA"), b"Name: setuptools\nVersion: 66\n")
+        .file(&format!("{site}/setuptools-66.dist-info/RECORD"), b"setuptools/__init__.py,,\nhook.pth,,\n")
+        .file(&format!("{site}/setuptools/__init__.py"), b"")
+        .file(&format!("{site}/hook.pth"), b"");
+    let used = [format!("{site}/hook.pth"), format!("{site}/setuptools-66.dist-info/METADATA")];
+    let used: Vec<&str> = used.iter().map(String::as_str).collect();
+    assert_eq!(added(&image, &used), [""; 0]);
 }
 
 #[test]

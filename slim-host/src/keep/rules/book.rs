@@ -132,6 +132,9 @@ pub(crate) struct PackageRule {
     /// What does not stay for this reason.
     #[serde(default)]
     pub(crate) except: Vec<String>,
+    /// Files whose use does not show that the package is used.
+    #[serde(default)]
+    pub(crate) passive: Vec<String>,
     /// Of larger packages only the metadata stays.
     pub(crate) max_bytes: Option<u64>,
 }
