@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::ClosureArgs;
 use super::values::{ExecCommand, SourceArg, duration};
 use crate::engine::{Publish, VolumeSpec};
 use crate::image;
@@ -107,6 +108,10 @@ pub struct BuildArgs {
         conflicts_with = "from"
     )]
     pub source: SourceArg,
+
+    /// What stays beyond the evidence.
+    #[command(flatten)]
+    pub closure: ClosureArgs,
 
     /// When the exercise is over.
     #[command(flatten)]

@@ -15,6 +15,7 @@ use crate::{
         oci_layout, target,
     },
     keep::{self, Inputs, KeepSet, Rules},
+    packages::Packages,
     path::quote,
     report::{self, BuildFacts, BuildReport, OutputKind, Phase, model::WrittenOutput},
     rootfs::SourceFiles,
@@ -59,7 +60,7 @@ async fn build(
 ) -> Result<(), CommandError> {
     let image = engine.image(&args.image).await?;
     // Everything that a wrong line could spoil is looked at before the work.
-    let rules = Rules::new(&args.include, &args.exclude)?;
+    let rules = super::rules::of(args)?;
     let destination = destination(engine, &image, args).await?;
     let mut phases = Vec::new();
 
@@ -77,9 +78,10 @@ async fn build(
     captures.check(files.tree(), &image.identity())?;
     let capture = captures.capture;
     let planned =
-        off_thread("planned the slim image", move || Planned::new(image, files, capture, &rules)).await?;
+        off_thread("planned the slim image", move || Planned::new(image, files, capture, rules)).await?;
     phases.push(phase("plan", began.elapsed()));
     warnings.extend(notes(&planned.keep));
+    warnings.extend(keep::advice(&planned.inputs(), &planned.keep).iter().map(ToString::to_string));
 
     let began = Instant::now();
     let mut slim_id = None;
@@ -87,7 +89,7 @@ async fn build(
     let planned = if args.dry_run {
         planned
     } else {
-        let (slim, planned) = produce(planned, args, &destination).await?;
+        let (slim, planned) = produce(planned, &destination).await?;
         slim_id = Some(slim.config_digest().to_string());
         written.extend(write(engine, slim, &destination).await?);
         phases.push(phase("write", began.elapsed()));
@@ -101,6 +103,8 @@ async fn build(
         slim: report::ImageName { reference: names.first().map(ToString::to_string), id: slim_id },
         tree: planned.files.tree(),
         keep: &planned.keep,
+        packages: &planned.packages,
+        level: planned.rules.spec().level,
         capture: &planned.capture,
         phases,
         warnings,
@@ -115,6 +119,8 @@ struct Planned {
     image: SourceImage,
     files: SourceFiles,
     capture: Capture,
+    packages: Packages,
+    rules: Rules,
     keep: KeepSet,
 }
 
@@ -123,24 +129,24 @@ impl Planned {
         image: SourceImage,
         files: SourceFiles,
         capture: Capture,
-        rules: &Rules,
+        rules: Rules,
     ) -> Result<Self, CommandError> {
-        let keep = plan(&files, &image, &capture, rules)?;
-        Ok(Self { image, files, capture, keep })
+        let packages = Packages::read(files.tree(), &files)?;
+        let keep = plan(&files, &image, &capture, &packages, &rules)?;
+        Ok(Self { image, files, capture, packages, rules, keep })
+    }
+
+    fn inputs(&self) -> Inputs<'_> {
+        inputs(&self.files, &self.image, &self.capture, &self.packages, &self.rules)
     }
 }
 
 /// Builds the slim image, which is nowhere yet.
-async fn produce(
-    planned: Planned,
-    args: &BuildArgs,
-    destination: &Destination,
-) -> Result<(SlimImage, Planned), CommandError> {
+async fn produce(planned: Planned, destination: &Destination) -> Result<(SlimImage, Planned), CommandError> {
     let spool = spool_directory(&destination.outputs);
     let created = destination.created.clone();
-    let patterns = [args.include.clone(), args.exclude.clone()];
     off_thread("built the slim image", move || {
-        let slim = assemble(&planned, &patterns, created.as_ref(), &spool)?;
+        let slim = assemble(&planned, created.as_ref(), &spool)?;
         Ok((slim, planned))
     })
     .await
@@ -242,16 +248,28 @@ pub(super) fn plan(
     files: &SourceFiles,
     image: &SourceImage,
     capture: &Capture,
+    packages: &Packages,
     rules: &Rules,
 ) -> Result<KeepSet, CommandError> {
-    let inputs = Inputs {
+    Ok(keep::plan(&inputs(files, image, capture, packages, rules))?)
+}
+
+/// What the plan is a function of.
+fn inputs<'a>(
+    files: &'a SourceFiles,
+    image: &'a SourceImage,
+    capture: &'a Capture,
+    packages: &'a Packages,
+    rules: &'a Rules,
+) -> Inputs<'a> {
+    Inputs {
         tree: files.tree(),
         contents: files,
         accesses: &capture.accesses,
         config: &image.config,
+        packages,
         rules,
-    };
-    Ok(keep::plan(&inputs)?)
+    }
 }
 
 /// What the plan noticed about the image.
@@ -260,8 +278,7 @@ fn notes(keep: &KeepSet) -> Vec<String> {
 }
 
 fn assemble(
-    Planned { image, files, capture, keep }: &Planned,
-    [include, exclude]: &[Vec<String>; 2],
+    Planned { image, files, capture, rules, keep, .. }: &Planned,
     created: Option<&Created>,
     spool_directory: &Path,
 ) -> Result<SlimImage, CommandError> {
@@ -270,8 +287,7 @@ fn assemble(
         source: &identity,
         capture_digest: &state::keep(capture)?,
         capture_status: capture.header.status,
-        include,
-        exclude,
+        rules: rules.spec(),
         slim_version: env!("CARGO_PKG_VERSION"),
     };
     let request = BuildRequest {

@@ -11,6 +11,7 @@ use crate::{
     image::{ImageError, ImageNameError},
     keep::{KeepError, RulesError},
     output::OutputError,
+    packages::PackagesError,
     path::{PathError, quote},
     rootfs::{ArchiveError, RootfsError},
     tracer::{TracerError, sweep::SweepError},
@@ -81,6 +82,19 @@ pub enum CommandError {
     /// The rules.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// A rule file of the user.
+    #[error("cannot read the rule file {}: --rules takes a TOML file of at most {limit} bytes", quote(file.as_os_str().as_encoded_bytes()))]
+    RuleFile {
+        /// The file.
+        file: PathBuf,
+        /// Bytes that are read at most.
+        limit: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// The package databases of the image.
+    #[error(transparent)]
+    Packages(#[from] PackagesError),
     /// The slim image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -211,8 +225,16 @@ impl CommandError {
             | Self::UnknownSource(_)
             | Self::Merge(_)
             | Self::Rules(
-                RulesError::NotAbsolute { .. } | RulesError::Pattern { .. } | RulesError::TooLarge { .. },
-            ) => Exit::Usage,
+                RulesError::NotAbsolute { .. }
+                | RulesError::Pattern { .. }
+                | RulesError::TooLarge { .. }
+                | RulesError::File { .. }
+                | RulesError::Rule { .. }
+                | RulesError::NoProgram(_)
+                | RulesError::NoPackage(_),
+            )
+            | Self::Keep(KeepError::Rules(RulesError::NoProgram(_) | RulesError::NoPackage(_)))
+            | Self::RuleFile { .. } => Exit::Usage,
             Self::Engine(EngineError::TagExists { .. })
             | Self::Image(_)
             | Self::Rootfs(_)
@@ -240,7 +262,7 @@ impl CommandError {
             | Self::NotRoot => Exit::Unsupported,
             Self::Incomplete { .. } => Exit::CaptureIncomplete,
             Self::Rules(RulesError::Contradiction { .. }) | Self::Keep(KeepError::Rules(_)) => Exit::Rules,
-            Self::Keep(KeepError::Content { .. }) => Exit::Build,
+            Self::Keep(KeepError::Content { .. }) | Self::Packages(_) => Exit::Build,
             Self::Capture(
                 CaptureError::Exists { .. }
                 | CaptureError::Busy { .. }

@@ -8,8 +8,12 @@ use crate::{
     cli::ExplainArgs,
     engine::{Engine, EngineError},
     image::LABEL_PREFIX,
-    keep::{Rules, explain},
+    keep::{
+        Explanation, Level, RuleSpec, Rules, explain,
+        explain::{Higher, Owner},
+    },
     output::Page,
+    packages::Packages,
     path::{RequestedPath, quote},
 };
 
@@ -38,8 +42,25 @@ pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(),
         });
     }
     let files = source::open(&engine, &image, None, &context.output).await?;
-    let keep = build::plan(&files, &image, &capture, &rules)?;
-    let explanation = explain(&keep, files.tree(), &capture.accesses, &path);
+    let packages = Packages::read(files.tree(), &files)?;
+    let plan = |rules: &Rules| build::plan(&files, &image, &capture, &packages, rules);
+    let explanation = explain(&plan(&rules)?, files.tree(), &capture.accesses, &path);
+    let explanation = match explanation.dropped() {
+        Some(path) => {
+            let mut higher = None;
+            let levels = Level::ALL.into_iter().filter(|level| *level > rules.spec().level);
+            for level in levels {
+                let keep = plan(&rules.at(level))?;
+                higher = Higher::new(level, &keep, &path);
+                if higher.is_some() {
+                    break;
+                }
+            }
+            let owner = Owner::of(&packages, &path);
+            Explanation::Unused { path, owner, higher }
+        }
+        None => explanation,
+    };
     context.present("explain", &explanation, |explanation| Page::of_text(explanation))
 }
 
@@ -47,7 +68,8 @@ pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(),
 async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Rules), CommandError> {
     let file = Path::new(&args.subject);
     if file.is_file() {
-        return Ok((capture::read(file)?, Rules::default()));
+        let spec = RuleSpec { level: args.level, ..RuleSpec::default() };
+        return Ok((capture::read(file)?, Rules::compile(spec)?));
     }
     let name = args.subject.to_string_lossy();
     let image = match engine.image(&name).await {
@@ -67,7 +89,16 @@ async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Rules)
         // Labels can be changed by anybody; what is no list of patterns is none.
         label(key).and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
     };
-    let rules = Rules::new(&patterns("rules.include"), &patterns("rules.exclude"))?;
+    let more: RuleSpec =
+        label("rules.more").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let spec = RuleSpec {
+        // Images of older versions have no such label: they were built from evidence alone.
+        level: label("rules.level").and_then(Level::from_name).unwrap_or(Level::Strict),
+        include: patterns("rules.include"),
+        exclude: patterns("rules.exclude"),
+        ..more
+    };
+    let rules = Rules::compile(spec)?;
     let capture = state::find(digest)?.ok_or_else(|| CommandError::NoCapture(quote(name.as_bytes())))?;
     Ok((capture, rules))
 }

@@ -10,7 +10,7 @@ use std::{
 use super::{BuildRequest, ImageConfig, ImageError, Provenance, SlimImage};
 use crate::{
     capture::{ImageIdentity, Status},
-    keep::{KeepReason, KeepSet},
+    keep::{KeepReason, KeepSet, Level, RuleSpec},
     path::ImagePath,
     rootfs::{FileContents, FileKind, FileTree, Inode, ReadSeek, RootfsError, Timestamp},
 };
@@ -172,10 +172,20 @@ pub(super) fn identity() -> ImageIdentity {
     }
 }
 
+/// Nothing asked for, at the default level.
+static RULES: RuleSpec = RuleSpec {
+    level: Level::Balanced,
+    include: Vec::new(),
+    exclude: Vec::new(),
+    executables: Vec::new(),
+    packages: Vec::new(),
+    facilities: Vec::new(),
+    files: Vec::new(),
+};
+
 pub(super) fn provenance(source: &ImageIdentity) -> Provenance<'_> {
     Provenance {
-        include: &[],
-        exclude: &[],
+        rules: &RULES,
         source,
         capture_digest: "sha256:cap",
         capture_status: Status::Complete,

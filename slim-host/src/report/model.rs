@@ -11,10 +11,12 @@ use super::{
     json,
     loss::{self, LossLine},
     removed::{self, RemovedDirectory},
+    removed_packages::PackageSummary,
 };
 use crate::{
     capture::{Capture, Status},
-    keep::{KeepReason, KeepSet, ReasonClass},
+    keep::{KeepReason, KeepSet, Level, ReasonClass},
+    packages::Packages,
     rootfs::{FileKind, FileTree, InodeId},
 };
 
@@ -29,6 +31,8 @@ pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports};
 /// What `slim build` did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BuildReport {
+    /// How much stays beyond what was seen.
+    pub level: Level,
     /// The image that was slimmed.
     pub source: ImageSummary,
     /// What became of it.
@@ -41,6 +45,8 @@ pub struct BuildReport {
     pub kept: Vec<KeptGroup>,
     /// Where the removed bytes were, most bytes first; at most [`MAX_REMOVED`].
     pub removed: Vec<RemovedDirectory>,
+    /// What became of the packages.
+    pub packages: PackageSummary,
     /// What was observed.
     pub capture: CaptureSummary,
     /// What took how long, in order.
@@ -67,6 +73,10 @@ pub struct BuildFacts<'a> {
     pub tree: &'a FileTree,
     /// What stays.
     pub keep: &'a KeepSet,
+    /// Who owns what in the source image.
+    pub packages: &'a Packages,
+    /// How much stays beyond what was seen.
+    pub level: Level,
     /// The capture, or the union of several.
     pub capture: &'a Capture,
     /// See [`BuildReport::phases`].
@@ -227,9 +237,11 @@ impl BuildReport {
         let mut removed = removed::directories(facts.tree, facts.keep);
         removed.truncate(MAX_REMOVED);
         Self {
+            level: facts.level,
             ratio: ratio(source.bytes, slim.bytes),
             kept: kept(facts.tree, facts.keep),
             removed,
+            packages: PackageSummary::new(facts.tree, facts.keep, facts.packages),
             capture: facts.capture.into(),
             phases: facts.phases,
             warnings: facts.warnings,

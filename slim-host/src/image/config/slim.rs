@@ -22,6 +22,7 @@ use super::ImageConfig;
 use crate::{
     capture::{ImageIdentity, Status},
     image::{Digest, ImageError},
+    keep::RuleSpec,
 };
 
 /// What begins the name of every label and annotation that slim writes.
@@ -42,10 +43,8 @@ pub struct Provenance<'a> {
     pub capture_digest: &'a str,
     /// Whether the captures were whole.
     pub capture_status: Status,
-    /// Patterns of what stays whatever the evidence.
-    pub include: &'a [String],
-    /// Patterns of what goes whatever the evidence.
-    pub exclude: &'a [String],
+    /// What the user asked for.
+    pub rules: &'a RuleSpec,
     /// Version of slim.
     pub slim_version: &'a str,
 }
@@ -59,19 +58,34 @@ impl Provenance<'_> {
         let always = [
             ("capture.digest", self.capture_digest.to_owned()),
             ("capture.status", self.capture_status.name().to_owned()),
+            ("rules.level", self.rules.level.name().to_owned()),
             ("source.digest", self.source.config_digest.clone()),
             ("source.reference", self.source.reference.clone()),
             ("version", self.slim_version.to_owned()),
         ];
-        let patterns = [("rules.exclude", self.exclude), ("rules.include", self.include)];
+        let patterns = [("rules.exclude", &self.rules.exclude), ("rules.include", &self.rules.include)];
         let rules = patterns.into_iter().filter(|(_, patterns)| !patterns.is_empty());
         let mut labels: Vec<(String, String)> = always
             .into_iter()
             .chain(rules.map(|(key, patterns)| (key, list(patterns))))
+            .chain(self.further_rules().map(|text| ("rules.more", text)))
             .map(|(key, value)| (format!("{LABEL_PREFIX}{key}"), value))
             .collect();
         labels.sort();
         labels
+    }
+
+    /// What the user asked for beyond patterns, as JSON; `None` when that is nothing.
+    fn further_rules(&self) -> Option<String> {
+        let patterns = RuleSpec {
+            level: self.rules.level,
+            include: self.rules.include.clone(),
+            exclude: self.rules.exclude.clone(),
+            ..RuleSpec::default()
+        };
+        let more = RuleSpec { include: Vec::new(), exclude: Vec::new(), ..self.rules.clone() };
+        // Lists of text always serialise.
+        (patterns != *self.rules).then(|| serde_json::to_string(&more).unwrap_or_default())
     }
 }
 
@@ -196,6 +210,7 @@ mod tests {
                 "theirs": "1",
                 "ebpf.slim.capture.digest": "sha256:cap",
                 "ebpf.slim.capture.status": "complete",
+                "ebpf.slim.rules.level": "balanced",
                 "ebpf.slim.source.digest": "sha256:conf",
                 "ebpf.slim.source.reference": "nginx:1",
                 "ebpf.slim.version": "0.0.0",
@@ -219,7 +234,7 @@ mod tests {
     #[test]
     fn absent_and_null_objects_are_made() {
         for source in ["{}", r#"{"config":null}"#, r#"{"config":{"Labels":null}}"#] {
-            assert_eq!(slimmed(source)["config"]["Labels"].as_object().unwrap().len(), 5, "{source}");
+            assert_eq!(slimmed(source)["config"]["Labels"].as_object().unwrap().len(), 6, "{source}");
         }
     }
 

@@ -60,6 +60,8 @@ pub(crate) fn build() -> BuildReport {
         },
         tree: &tree,
         keep: &keep,
+        packages: &Packages::default(),
+        level: Level::Balanced,
         capture: &capture::fixture::capture(1),
         phases: vec![
             Phase { name: "trace", duration_ns: 12_340_000_000 },
