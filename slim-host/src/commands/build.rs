@@ -5,20 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::output::Destination;
 use super::{CommandError, Context, run, signals::Signals, source, state};
 use crate::{
     capture::{self, AccessKey, AccessKind, Capture, Outcome, merge},
     cli::BuildArgs,
-    engine::{Cleanup, Engine, EngineError, Overwrite, SourceImage},
-    image::{
-        self, BuildRequest, Created, DockerArchive, ImageName, Provenance, SlimImage, docker_archive,
-        oci_layout, target,
-    },
+    engine::{Cleanup, Engine, SourceImage},
+    image::{BuildRequest, Compression, Created, ImageName, Provenance, SlimImage},
     keep::{self, Inputs, KeepSet, Rules},
     path::quote,
     report::{self, BuildFacts, BuildReport, OutputKind, Phase, model::WrittenOutput},
     rootfs::SourceFiles,
 };
+
+mod output;
 
 /// Runs the command.
 ///
@@ -42,14 +42,6 @@ pub(super) async fn execute(context: &Context, args: &BuildArgs) -> Result<(), C
     result
 }
 
-/// Where the slim image goes.
-struct Destination {
-    outputs: Vec<image::Output>,
-    overwrite: Overwrite,
-    existing: image::Existing,
-    created: Option<Created>,
-}
-
 async fn build(
     context: &Context,
     args: &BuildArgs,
@@ -60,7 +52,7 @@ async fn build(
     let image = engine.image(&args.image).await?;
     // Everything that a wrong line could spoil is looked at before the work.
     let rules = Rules::new(&args.include, &args.exclude)?;
-    let destination = destination(engine, &image, args).await?;
+    let destination = Destination::choose(engine, &image, args).await?;
     let mut phases = Vec::new();
 
     let (capture, mountinfo, mut warnings) = if args.from.is_empty() {
@@ -73,6 +65,8 @@ async fn build(
     warnings.extend(accept(&capture, args)?);
 
     let began = Instant::now();
+    let config = image.config.edited(&args.edit.edits(), destination.created.as_ref())?;
+    let image = SourceImage { config, ..image };
     let files = source::open(engine, &image, mountinfo, &context.output).await?;
     let planned =
         off_thread("planned the slim image", move || Planned::new(image, files, capture, &rules)).await?;
@@ -87,12 +81,12 @@ async fn build(
     } else {
         let (slim, planned) = produce(planned, args, &destination).await?;
         slim_id = Some(slim.config_digest().to_string());
-        written.extend(write(engine, slim, &destination).await?);
+        written.extend(destination.write(cleanup, slim).await?);
         phases.push(phase("write", began.elapsed()));
         planned
     };
 
-    let names = names(&destination.outputs);
+    let names = destination.names();
     let next = next_commands(&names, args);
     let facts = BuildFacts {
         source: report::ImageName { reference: Some(args.image.clone()), id: Some(planned.image.id.clone()) },
@@ -134,11 +128,12 @@ async fn produce(
     args: &BuildArgs,
     destination: &Destination,
 ) -> Result<(SlimImage, Planned), CommandError> {
-    let spool = spool_directory(&destination.outputs);
-    let created = destination.created.clone();
+    let spool = destination.spool_directory();
+    let (created, compression) = (destination.created.clone(), destination.compression);
     let patterns = [args.include.clone(), args.exclude.clone()];
     off_thread("built the slim image", move || {
-        let slim = assemble(&planned, &patterns, created.as_ref(), &spool)?;
+        let form = Form { created: created.as_ref(), compression, spool_directory: &spool };
+        let slim = assemble(&planned, &patterns, form)?;
         Ok((slim, planned))
     })
     .await
@@ -150,62 +145,6 @@ async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CommandError> + Send + 'static,
 ) -> Result<T, CommandError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| CommandError::Defect(what))?
-}
-
-async fn destination(
-    engine: &Engine,
-    image: &SourceImage,
-    args: &BuildArgs,
-) -> Result<Destination, CommandError> {
-    let name = match (&args.tag, args.output.is_empty()) {
-        (Some(tag), _) => Some(tag.parse::<ImageName>()?),
-        (None, true) => Some(default_name(image, &args.image)?),
-        (None, false) => None,
-    };
-    let (overwrite, existing) = if args.force {
-        (Overwrite::Replace, image::Existing::Replace)
-    } else {
-        (Overwrite::Refuse, image::Existing::Refuse)
-    };
-    for output in &args.output {
-        match output {
-            image::Output::DockerArchive(file) => target::check_file(file, existing)?,
-            image::Output::OciLayout(directory) => target::check_layout(directory, existing)?,
-            image::Output::Engine(_) => {}
-        }
-    }
-    if let Some(file) = &args.capture {
-        target::check_file(file, existing)?;
-    }
-    if let Some(name) = &name
-        && overwrite == Overwrite::Refuse
-        && !args.dry_run
-        && let Some(id) = engine.tagged(&name.to_string()).await?
-    {
-        return Err(EngineError::TagExists { tag: name.to_string(), id }.into());
-    }
-    let outputs = name.map(image::Output::Engine).into_iter().chain(args.output.iter().cloned()).collect();
-    Ok(Destination { outputs, overwrite, existing, created: created()? })
-}
-
-/// `SOURCE_DATE_EPOCH`, which reproducible builds set.
-fn created() -> Result<Option<Created>, CommandError> {
-    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
-    Ok(Some(text.parse::<Created>()?))
-}
-
-/// The image's own name with `-slim`.
-fn default_name(image: &SourceImage, reference: &str) -> Result<ImageName, CommandError> {
-    // An id is a valid name too, but nobody means it as one: unless an image is really called so.
-    let is_tag =
-        image.repo_tags.iter().any(|tag| tag.split(':').next() == Some(reference) || tag == reference);
-    let hex = reference.strip_prefix("sha256:").unwrap_or(reference);
-    let is_id = !is_tag && image.id.strip_prefix("sha256:").is_some_and(|id| id.starts_with(hex));
-    let own = if is_id { image.repo_tags.first().cloned() } else { Some(reference.to_owned()) };
-    let own = own.ok_or_else(|| CommandError::NoName(quote(reference.as_bytes())))?;
-    let without_digest = own.split_once('@').map_or(own.as_str(), |(name, _)| name);
-    let name: ImageName = without_digest.parse()?;
-    Ok(format!("{}-slim:{}", name.repository(), name.tag()).parse()?)
 }
 
 fn read_captures(files: &[PathBuf], image: &SourceImage) -> Result<Capture, CommandError> {
@@ -274,11 +213,17 @@ fn notes(keep: &KeepSet) -> Vec<String> {
     keep.notes().map(|(path, note)| format!("{path}: {note}")).collect()
 }
 
+/// What does not change which files the image has.
+struct Form<'a> {
+    created: Option<&'a Created>,
+    compression: Compression,
+    spool_directory: &'a Path,
+}
+
 fn assemble(
     Planned { image, files, capture, keep }: &Planned,
     [include, exclude]: &[Vec<String>; 2],
-    created: Option<&Created>,
-    spool_directory: &Path,
+    form: Form<'_>,
 ) -> Result<SlimImage, CommandError> {
     let identity = image.identity();
     let provenance = Provenance {
@@ -295,71 +240,11 @@ fn assemble(
         keep,
         config: &image.config,
         provenance: &provenance,
-        created,
-        spool_directory,
+        created: form.created,
+        compression: form.compression,
+        spool_directory: form.spool_directory,
     };
     Ok(SlimImage::build(&request)?)
-}
-
-/// Next to the first file that is written, where there is room for it anyway; else where temporary files go.
-fn spool_directory(outputs: &[image::Output]) -> PathBuf {
-    outputs
-        .iter()
-        .find_map(|output| match output {
-            image::Output::DockerArchive(path) | image::Output::OciLayout(path) => {
-                Some(target::parent(path).to_owned())
-            }
-            image::Output::Engine(_) => None,
-        })
-        .unwrap_or_else(std::env::temp_dir)
-}
-
-async fn write(
-    engine: &Engine,
-    slim: SlimImage,
-    destination: &Destination,
-) -> Result<Vec<WrittenOutput>, CommandError> {
-    let names = names(&destination.outputs);
-    let mut written = Vec::new();
-    let existing = destination.existing;
-    let mut slim = slim;
-    // Files first: an image that the engine has cannot be taken back.
-    for output in &destination.outputs {
-        let (kind, path) = match output {
-            image::Output::Engine(_) => continue,
-            image::Output::DockerArchive(path) => (OutputKind::DockerArchive, path.clone()),
-            image::Output::OciLayout(path) => (OutputKind::Oci, path.clone()),
-        };
-        written.push(WrittenOutput { kind, location: quote(path.as_os_str().as_encoded_bytes()) });
-        let names = names.clone();
-        slim = off_thread("wrote the slim image", move || {
-            match kind {
-                OutputKind::Oci => oci_layout::write(&slim, &names, &path, existing)?,
-                OutputKind::DockerArchive | OutputKind::Image | OutputKind::Capture => {
-                    docker_archive::write(&slim, &names, &path, existing)?;
-                }
-            }
-            Ok(slim)
-        })
-        .await?;
-    }
-    for name in &names {
-        // Loaded without a name and tagged afterwards: loading would move an existing name without asking.
-        let id = engine.load(DockerArchive::new(&slim, &[])?).await?;
-        engine.tag(&id, &name.to_string(), destination.overwrite).await?;
-        written.push(WrittenOutput { kind: OutputKind::Image, location: name.to_string() });
-    }
-    Ok(written)
-}
-
-fn names(outputs: &[image::Output]) -> Vec<ImageName> {
-    outputs
-        .iter()
-        .filter_map(|output| match output {
-            image::Output::Engine(name) => Some(name.clone()),
-            image::Output::DockerArchive(_) | image::Output::OciLayout(_) => None,
-        })
-        .collect()
 }
 
 fn capture_output(args: &BuildArgs) -> Vec<WrittenOutput> {

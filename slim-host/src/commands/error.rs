@@ -125,6 +125,9 @@ pub enum CommandError {
         /// What its root is (harmless text).
         found: String,
     },
+    /// `--compress` without an output that is compressed.
+    #[error("there is nothing to compress: only oci:DIR and oci-archive:FILE hold compressed layers")]
+    NothingToCompress,
     /// The doctor found something bad.
     #[error("this machine lacks something that slim needs")]
     Unfit,
@@ -157,7 +160,10 @@ impl CommandError {
             Self::Engine(EngineError::NotLocal { .. } | EngineError::BadName { .. })
             | Self::Spec(_)
             | Self::ImageName(_)
-            | Self::Image(ImageError::SourceDateEpoch(_))
+            | Self::Image(
+                ImageError::SourceDateEpoch(_) | ImageError::NoVolume(_) | ImageError::TarName(_),
+            )
+            | Self::NothingToCompress
             | Self::NoName(_)
             | Self::Path(_)
             | Self::NotSlim(_)

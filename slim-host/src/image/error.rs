@@ -95,6 +95,15 @@ pub enum ImageError {
     /// The directory of a target does not exist.
     #[error("there is no directory {0}: create it first")]
     NoDirectory(String),
+    /// A volume to be removed is none.
+    #[error("{0} is no volume of the image; `docker inspect` lists them under Volumes")]
+    NoVolume(String),
+    /// No Dockerfile can say this field of the configuration.
+    #[error("the image's {0:?} has a value that no Dockerfile can say; write another form than rootfs:FILE")]
+    Dockerfile(&'static str),
+    /// A Dockerfile cannot name the tar.
+    #[error("a Dockerfile cannot name {0}; choose a name of letters, digits, '.', '_' and '-'")]
+    TarName(String),
     /// Something is already there.
     #[error("{0} exists; choose another name, or --force to replace it")]
     Exists(String),

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{BuildRequest, ImageConfig, ImageError, Provenance, SlimImage};
+use super::{BuildRequest, Compression, ImageConfig, ImageError, Provenance, SlimImage};
 use crate::{
     capture::{ImageIdentity, Status},
     keep::{KeepReason, KeepSet},
@@ -106,6 +106,14 @@ impl FakeImage {
     }
 
     pub(super) fn build(&self, spool_directory: &Path) -> Result<SlimImage, ImageError> {
+        self.build_compressed(spool_directory, Compression::None)
+    }
+
+    pub(super) fn build_compressed(
+        &self,
+        spool_directory: &Path,
+        compression: Compression,
+    ) -> Result<SlimImage, ImageError> {
         let identity = identity();
         SlimImage::build(&BuildRequest {
             tree: &self.tree,
@@ -114,6 +122,7 @@ impl FakeImage {
             config: &ImageConfig::parse(CONFIG.as_bytes()).unwrap(),
             provenance: &provenance(&identity),
             created: None,
+            compression,
             spool_directory,
         })
     }

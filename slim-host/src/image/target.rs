@@ -29,16 +29,24 @@ pub enum Output {
     DockerArchive(PathBuf),
     /// Into a directory as the OCI image layout specification has it.
     OciLayout(PathBuf),
+    /// Into a file that holds such a directory as a tar.
+    OciArchive(PathBuf),
+    /// Into a tar of the files alone, with a Dockerfile beside it.
+    RootfsTar(PathBuf),
 }
 
 /// Why a text names no output.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OutputError {
     /// The part before the colon is unknown.
-    #[error("output {0:?} has no known format; write docker-archive:FILE or oci:DIR")]
+    #[error(
+        "output {0:?} has no known format; write docker-archive:FILE, oci:DIR, oci-archive:FILE or rootfs:FILE"
+    )]
     Format(String),
     /// Nothing follows the colon.
-    #[error("output {0:?} names no path; write docker-archive:FILE or oci:DIR")]
+    #[error(
+        "output {0:?} names no path; write docker-archive:FILE, oci:DIR, oci-archive:FILE or rootfs:FILE"
+    )]
     NoPath(String),
     /// `oci:DIR:TAG` is what skopeo wants; here the name is another option.
     #[error("output path {0:?} holds a colon, which skopeo and podman take for a tag; give the name with -t")]
@@ -55,6 +63,8 @@ impl FromStr for Output {
         let output = match format {
             "docker-archive" => Self::DockerArchive(path.into()),
             "oci" => Self::OciLayout(path.into()),
+            "oci-archive" => Self::OciArchive(path.into()),
+            "rootfs" => Self::RootfsTar(path.into()),
             _ => return Err(unknown()),
         };
         match path {

@@ -184,6 +184,12 @@ pub enum OutputKind {
     DockerArchive,
     /// A directory in OCI image layout.
     Oci,
+    /// The same as a tar.
+    OciArchive,
+    /// A tar of the files, with a Dockerfile beside it.
+    Rootfs,
+    /// A bill of materials.
+    Sbom,
     /// A capture file.
     Capture,
 }
@@ -196,6 +202,9 @@ impl OutputKind {
             Self::Image => "image",
             Self::DockerArchive => "docker archive",
             Self::Oci => "OCI layout",
+            Self::OciArchive => "OCI archive",
+            Self::Rootfs => "root file system",
+            Self::Sbom => "bill of materials",
             Self::Capture => "capture",
         }
     }

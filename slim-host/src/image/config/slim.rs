@@ -151,7 +151,10 @@ fn history_entry(created: Option<&Value>, provenance: &Provenance<'_>) -> Value 
 }
 
 /// The object in `value`; `null` (as Docker writes for no labels) becomes an empty one.
-fn object<'v>(value: &'v mut Value, field: &'static str) -> Result<&'v mut Map<String, Value>, ImageError> {
+pub(super) fn object<'v>(
+    value: &'v mut Value,
+    field: &'static str,
+) -> Result<&'v mut Map<String, Value>, ImageError> {
     if value.is_null() {
         *value = Value::Object(Map::new());
     }
@@ -159,7 +162,7 @@ fn object<'v>(value: &'v mut Value, field: &'static str) -> Result<&'v mut Map<S
 }
 
 /// Replaces a field in its place, together with its spelling variants.
-fn set(document: &mut Map<String, Value>, field: &str, value: Value) {
+pub(super) fn set(document: &mut Map<String, Value>, field: &str, value: Value) {
     document.retain(|key, _| key == field || !key.eq_ignore_ascii_case(field));
     document.insert(field.to_owned(), value);
 }
