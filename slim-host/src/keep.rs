@@ -23,7 +23,7 @@ pub mod plan;
 pub mod reason;
 pub mod rules;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use explain::{Explanation, explain};
 pub use plan::{Inputs, plan};
