@@ -1,7 +1,8 @@
 //! The image configuration, and writing the slim image.
 //!
 //! Invariants: the source configuration is carried as raw JSON, so fields that we do not know survive; the
-//! output is a pure function of source image, keep set and labels; content is read once; a target appears whole
+//! output is a pure function of source image, keep set, generated files and labels; every byte of the layer comes from
+//! the source image, or is listed as generated ([`generated`]); content is read once; a target appears whole
 //! or not at all.
 //!
 //! [`SlimImage::build`] is the way in: it plans the layer ([`layer`]), spools it ([`spool`]) and makes
@@ -23,6 +24,7 @@ mod dockerfile;
 mod error;
 #[cfg(test)]
 mod fake;
+pub mod generated;
 pub mod layer;
 mod name;
 pub mod oci_layout;
@@ -37,6 +39,7 @@ pub use config::{Created, EditError, Edits, ImageConfig, LABEL_PREFIX, Provenanc
 pub use digest::Digest;
 pub use docker_archive::DockerArchive;
 pub use error::{ContentChange, ImageError, Unrepresentable};
+pub use generated::{Generated, GeneratedFiles};
 pub use layer::LayerPlan;
 pub use name::{ImageName, ImageNameError};
 pub use spool::{LayerReader, SpooledLayer};
@@ -51,6 +54,8 @@ pub struct BuildRequest<'a> {
     pub contents: &'a dyn FileContents,
     /// What stays.
     pub keep: &'a KeepSet,
+    /// What is made.
+    pub generated: &'a GeneratedFiles,
     /// Configuration of the source image.
     pub config: &'a ImageConfig,
     /// What the labels say.
@@ -85,12 +90,12 @@ impl SlimImage {
     /// When the keep set does not fit the tree, a layer cannot hold an entry, content cannot be read or the spool
     /// directory lacks room.
     pub fn build(request: &BuildRequest<'_>) -> Result<Self, ImageError> {
-        let plan = LayerPlan::new(request.tree, request.keep)?;
+        let plan = LayerPlan::new(request.tree, request.keep, request.generated)?;
         let layer = SpooledLayer::create(&plan, request.contents, request.spool_directory)?;
-        let config = request.config.slimmed(&layer.digest(), request.provenance, request.created)?;
+        let labels = request.provenance.labels(request.generated);
+        let config = request.config.slimmed(&layer.digest(), request.provenance, &labels, request.created)?;
         let config = config.to_bytes()?;
         let blob = layer.compressed(request.compression, request.spool_directory)?;
-        let labels = request.provenance.labels();
         let manifest = oci_layout::manifest(&config, &blob, request.compression, labels)?;
         Ok(Self {
             config_digest: Digest::of(&config),

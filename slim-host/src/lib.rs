@@ -15,6 +15,7 @@ pub mod exit;
 pub mod image;
 pub mod keep;
 pub mod output;
+pub mod package_data;
 pub mod packages;
 pub mod path;
 pub mod report;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use slim_tests::{Container, Engine, Image, Missing, Run, Scratch, Slim, require};
+use slim_tests::{Container, Engine, Image, Missing, Podman, Run, Scratch, Slim, require};
 
 /// A program that runs, or the package that has it.
 fn tool(name: &'static str) -> Result<&'static str, Missing> {
@@ -26,44 +26,6 @@ fn output(command: &mut Command) -> Result<Vec<u8>> {
 
 fn skopeo(arguments: &[&str]) -> Result<Vec<u8>> {
     output(Command::new("skopeo").arg("--insecure-policy").args(arguments))
-}
-
-/// podman with a store of its own.
-struct Podman {
-    store: Scratch,
-}
-
-impl Podman {
-    fn new() -> Result<Podman> {
-        Ok(Podman { store: Scratch::new()? })
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("podman");
-        let (root, run) = (self.store.file("root"), self.store.file("run"));
-        // vfs needs nothing of the kernel; runc is what the engine under test has.
-        command.args(["--root", &root, "--runroot", &run, "--storage-driver=vfs", "--runtime=runc"]);
-        command.args(["--cgroup-manager=cgroupfs"]).args(arguments);
-        command
-    }
-
-    /// Loads an archive and returns the image's id.
-    fn load(&self, archive: &str) -> Result<String> {
-        let said = output(&mut self.command(&["load", "--quiet", "--input", archive]))?;
-        let said = String::from_utf8_lossy(&said).into_owned();
-        let name = said.trim().rsplit_once(": ").with_context(|| said.clone())?.1.to_owned();
-        let id = output(&mut self.command(&["image", "inspect", "--format", "{{.Id}}", &name]))?;
-        Ok(format!("sha256:{}", String::from_utf8_lossy(&id).trim()))
-    }
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        // Its overlay of nothing is a mount point that would keep the directory.
-        if let Err(error) = self.command(&["system", "reset", "--force"]).output() {
-            eprintln!("left behind: {}: {error}", self.store.path().display());
-        }
-    }
 }
 
 /// Builds slim-test/static from one capture with these arguments.
@@ -110,7 +72,7 @@ fn json_of(bytes: &[u8]) -> Result<Value> {
 fn skopeo_umoci_and_podman_read_every_form_of_one_image() -> Result<()> {
     let engine = require!(Engine::connect());
     let built = require!(Static::new(&engine)?);
-    let (_, _, _) = (require!(tool("skopeo")), require!(tool("umoci")), require!(tool("podman")));
+    let (_, _, podman) = (require!(tool("skopeo")), require!(tool("umoci")), require!(Podman::new()?));
     let target = Image::reserve(&engine, "forms");
     let (archive, layout) = (built.at("docker-archive", "d.tar"), built.at("oci", "layout"));
     let oci_archive = built.at("oci-archive", "o.tar");
@@ -134,7 +96,6 @@ fn skopeo_umoci_and_podman_read_every_form_of_one_image() -> Result<()> {
     output(Command::new("umoci").args(["unpack", "--image", &image, &bundle]))?;
     assert_eq!(fs::read(Path::new(&bundle).join("rootfs/first/001"))?, b"001\n");
 
-    let podman = Podman::new()?;
     let loaded = [podman.load(&built.scratch.file("d.tar"))?, podman.load(&built.scratch.file("o.tar"))?];
     let id = target.inspect()?["Id"].as_str().context("an image without an id")?.to_owned();
     assert_eq!(loaded, [id.clone(), id.clone()], "podman and the engine name one image");
@@ -156,8 +117,7 @@ fn skopeo_umoci_and_podman_read_every_form_of_one_image() -> Result<()> {
 fn compression_changes_neither_the_diff_id_nor_from_one_build_to_the_next() -> Result<()> {
     let engine = require!(Engine::connect());
     let built = require!(Static::new(&engine)?);
-    let (_, _) = (require!(tool("skopeo")), require!(tool("podman")));
-    let podman = Podman::new()?;
+    let (_, podman) = (require!(tool("skopeo")), require!(Podman::new()?));
     let (mut diff_ids, mut ids) = (vec![], vec![]);
     let kinds = [
         ("none", "application/vnd.oci.image.layer.v1.tar"),

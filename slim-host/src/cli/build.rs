@@ -9,6 +9,7 @@ use super::values::{CommandEdit, ExecCommand, duration};
 use crate::engine::{Publish, VolumeSpec};
 use crate::image::config::{EnvEdit, ExposedPorts, LabelEdit, WorkdirEdit};
 use crate::image::{self, Compression, Edits};
+use crate::package_data::PackageDataMode;
 
 const LONG_ABOUT: &str = "\
 Run an image, watch what it uses, build an image of only that.
@@ -109,6 +110,19 @@ pub struct BuildArgs {
     /// Wins over the trace, never over --include of the same path: that contradicts (exit 6).
     #[arg(long, value_name = "GLOB", help_heading = "Evidence")]
     pub exclude: Vec<String>,
+
+    /// Package databases: reduced, keep or drop [default: reduced]
+    ///
+    /// reduced cuts dpkg's and apk's to the packages of which files stay, so that scanners see all of them and no
+    /// others; keep leaves them as they are, drop leaves them out. rpm's cannot be cut and stays whole.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "reduced",
+        hide_default_value = true,
+        help_heading = "Result"
+    )]
+    pub package_data: PackageDataMode,
 
     /// When the exercise is over.
     #[command(flatten)]

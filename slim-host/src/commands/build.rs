@@ -13,6 +13,8 @@ use crate::{
     engine::{Cleanup, Engine, SourceImage},
     image::{BuildRequest, Compression, Created, ImageName, Provenance, SlimImage},
     keep::{self, Inputs, KeepSet, Rules},
+    package_data::{self, PackageData, PackageDataMode},
+    packages::Packages,
     path::quote,
     report::{self, BuildFacts, BuildReport, OutputKind, Phase, model::WrittenOutput},
     rootfs::SourceFiles,
@@ -52,6 +54,7 @@ async fn build(
     let image = engine.image(&args.image).await?;
     // Everything that a wrong line could spoil is looked at before the work.
     let rules = Rules::new(&args.include, &args.exclude)?;
+    let choices = Choices { rules, package_data: args.package_data };
     let destination = Destination::choose(engine, &image, args).await?;
     let mut phases = Vec::new();
 
@@ -69,9 +72,10 @@ async fn build(
     let image = SourceImage { config, ..image };
     let files = source::open(engine, &image, mountinfo, &context.output).await?;
     let planned =
-        off_thread("planned the slim image", move || Planned::new(image, files, capture, &rules)).await?;
+        off_thread("planned the slim image", move || Planned::new(image, files, capture, &choices)).await?;
     phases.push(phase("plan", began.elapsed()));
     warnings.extend(notes(&planned.keep));
+    warnings.extend(planned.data.notes.iter().map(ToString::to_string));
 
     let began = Instant::now();
     let mut slim_id = None;
@@ -108,6 +112,7 @@ struct Planned {
     files: SourceFiles,
     capture: Capture,
     keep: KeepSet,
+    data: PackageData,
 }
 
 impl Planned {
@@ -115,10 +120,10 @@ impl Planned {
         image: SourceImage,
         files: SourceFiles,
         capture: Capture,
-        rules: &Rules,
+        choices: &Choices,
     ) -> Result<Self, CommandError> {
-        let keep = plan(&files, &image, &capture, rules)?;
-        Ok(Self { image, files, capture, keep })
+        let (keep, data) = plan(&files, &image, &capture, choices)?;
+        Ok(Self { image, files, capture, keep, data })
     }
 }
 
@@ -130,9 +135,10 @@ async fn produce(
 ) -> Result<(SlimImage, Planned), CommandError> {
     let spool = destination.spool_directory();
     let (created, compression) = (destination.created.clone(), destination.compression);
+    let package_data = args.package_data;
     let patterns = [args.include.clone(), args.exclude.clone()];
     off_thread("built the slim image", move || {
-        let form = Form { created: created.as_ref(), compression, spool_directory: &spool };
+        let form = Form { package_data, created: created.as_ref(), compression, spool_directory: &spool };
         let slim = assemble(&planned, &patterns, form)?;
         Ok((slim, planned))
     })
@@ -191,21 +197,38 @@ fn accept(capture: &Capture, args: &BuildArgs) -> Result<Option<String>, Command
     Err(CommandError::Incomplete { why })
 }
 
-/// Which files stay.
+/// What the user decides about files.
+pub(super) struct Choices {
+    pub(super) rules: Rules,
+    pub(super) package_data: PackageDataMode,
+}
+
+/// Which files stay, and what is said of packages.
 pub(super) fn plan(
     files: &SourceFiles,
     image: &SourceImage,
     capture: &Capture,
-    rules: &Rules,
-) -> Result<KeepSet, CommandError> {
+    choices: &Choices,
+) -> Result<(KeepSet, PackageData), CommandError> {
     let inputs = Inputs {
         tree: files.tree(),
         contents: files,
         accesses: &capture.accesses,
         config: &image.config,
-        rules,
+        rules: &choices.rules,
     };
-    Ok(keep::plan(&inputs)?)
+    let mut keep = keep::plan(&inputs)?;
+    let packages = Packages::read(files.tree(), files)?;
+    let inputs = package_data::Inputs {
+        tree: files.tree(),
+        contents: files,
+        packages: &packages,
+        keep: &keep,
+        mode: choices.package_data,
+    };
+    let data = package_data::plan(&inputs)?;
+    data.keep_in(files.tree(), &mut keep);
+    Ok((keep, data))
 }
 
 /// What the plan noticed about the image.
@@ -215,13 +238,14 @@ fn notes(keep: &KeepSet) -> Vec<String> {
 
 /// What does not change which files the image has.
 struct Form<'a> {
+    package_data: PackageDataMode,
     created: Option<&'a Created>,
     compression: Compression,
     spool_directory: &'a Path,
 }
 
 fn assemble(
-    Planned { image, files, capture, keep }: &Planned,
+    Planned { image, files, capture, keep, data }: &Planned,
     [include, exclude]: &[Vec<String>; 2],
     form: Form<'_>,
 ) -> Result<SlimImage, CommandError> {
@@ -232,12 +256,14 @@ fn assemble(
         capture_status: capture.header.status,
         include,
         exclude,
+        package_data: form.package_data.name(),
         slim_version: env!("CARGO_PKG_VERSION"),
     };
     let request = BuildRequest {
         tree: files.tree(),
         contents: files,
         keep,
+        generated: &data.generated,
         config: &image.config,
         provenance: &provenance,
         created: form.created,

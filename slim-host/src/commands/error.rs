@@ -11,6 +11,8 @@ use crate::{
     image::{ImageError, ImageNameError},
     keep::{KeepError, RulesError},
     output::OutputError,
+    package_data::PackageDataError,
+    packages::PackagesError,
     path::{PathError, quote},
     rootfs::{ArchiveError, RootfsError},
     tracer::TracerError,
@@ -67,6 +69,12 @@ pub enum CommandError {
     /// The rules.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// The packages of the image.
+    #[error(transparent)]
+    Packages(#[from] PackagesError),
+    /// The package databases of the slim image.
+    #[error(transparent)]
+    PackageData(#[from] PackageDataError),
     /// The slim image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -178,6 +186,8 @@ impl CommandError {
             Self::Engine(EngineError::TagExists { .. })
             | Self::Image(_)
             | Self::Rootfs(_)
+            | Self::Packages(_)
+            | Self::PackageData(_)
             | Self::Archive(_) => Exit::Build,
             Self::Engine(_) | Self::Exercise(_) | Self::NotRunning(_) => Exit::Engine,
             Self::Tracer(_)

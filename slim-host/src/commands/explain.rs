@@ -2,7 +2,7 @@
 
 use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
-use super::{CommandError, Context, build, source, state};
+use super::{CommandError, Context, build, build::Choices, source, state};
 use crate::{
     capture::{self, Capture},
     cli::ExplainArgs,
@@ -10,6 +10,7 @@ use crate::{
     image::LABEL_PREFIX,
     keep::{Rules, explain},
     output::Page,
+    package_data::PackageDataMode,
     path::{RequestedPath, quote},
 };
 
@@ -20,7 +21,7 @@ use crate::{
 pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(), CommandError> {
     let path = RequestedPath::new(args.path.as_bytes())?;
     let engine = Engine::connect(context.host.as_deref()).await?;
-    let (capture, rules) = subject(&engine, args).await?;
+    let (capture, choices) = subject(&engine, args).await?;
     let identity = &capture.header.image;
     let image = match engine.image(&identity.id).await {
         // The id differs between image stores; the name may lead to the same layers.
@@ -35,16 +36,17 @@ pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(),
         });
     }
     let files = source::open(&engine, &image, None, &context.output).await?;
-    let keep = build::plan(&files, &image, &capture, &rules)?;
+    let (keep, _) = build::plan(&files, &image, &capture, &choices)?;
     let explanation = explain(&keep, files.tree(), &capture.accesses, &path);
     context.present("explain", &explanation, |explanation| Page::of_text(explanation))
 }
 
 /// What is asked about: a capture file, or the capture and the rules that a slim image was built from.
-async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Rules), CommandError> {
+async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Choices), CommandError> {
     let file = Path::new(&args.subject);
     if file.is_file() {
-        return Ok((capture::read(file)?, Rules::default()));
+        let choices = Choices { rules: Rules::default(), package_data: PackageDataMode::default() };
+        return Ok((capture::read(file)?, choices));
     }
     let name = args.subject.to_string_lossy();
     let image = match engine.image(&name).await {
@@ -66,5 +68,8 @@ async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Rules)
     };
     let rules = Rules::new(&patterns("rules.include"), &patterns("rules.exclude"))?;
     let capture = state::find(digest)?.ok_or_else(|| CommandError::NoCapture(quote(name.as_bytes())))?;
-    Ok((capture, rules))
+    // Images of a slim that did not know the word have none of it.
+    let package_data =
+        label("package-data").and_then(|mode| mode.parse().ok()).unwrap_or(PackageDataMode::Drop);
+    Ok((capture, Choices { rules, package_data }))
 }

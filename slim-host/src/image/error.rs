@@ -17,6 +17,9 @@ pub enum ImageError {
     /// A kept path's directory is not kept, or is no directory: an extractor would invent or follow it.
     #[error("kept path {0} lies in something that is not a kept directory")]
     NoParent(ImagePath),
+    /// A generated path would hide what is kept.
+    #[error("generated path {0} is kept from the source image as well: this is a defect, please report it")]
+    GeneratedKept(ImagePath),
     /// A layer cannot hold this entry.
     #[error("layer entry {path} cannot be written: {reason}; exclude this path")]
     Unrepresentable {

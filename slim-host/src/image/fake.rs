@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{BuildRequest, Compression, ImageConfig, ImageError, Provenance, SlimImage};
+use super::{BuildRequest, Compression, GeneratedFiles, ImageConfig, ImageError, Provenance, SlimImage};
 use crate::{
     capture::{ImageIdentity, Status},
     keep::{KeepReason, KeepSet},
@@ -22,6 +22,7 @@ pub(super) const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","created
 pub(super) struct FakeImage {
     pub(super) tree: FileTree,
     pub(super) keep: KeepSet,
+    pub(super) generated: GeneratedFiles,
     contents: BTreeMap<ImagePath, Content>,
 }
 
@@ -119,6 +120,7 @@ impl FakeImage {
             tree: &self.tree,
             contents: self,
             keep: &self.keep,
+            generated: &self.generated,
             config: &ImageConfig::parse(CONFIG.as_bytes()).unwrap(),
             provenance: &provenance(&identity),
             created: None,
@@ -185,6 +187,7 @@ pub(super) fn provenance(source: &ImageIdentity) -> Provenance<'_> {
     Provenance {
         include: &[],
         exclude: &[],
+        package_data: "reduced",
         source,
         capture_digest: "sha256:cap",
         capture_status: Status::Complete,

@@ -179,7 +179,11 @@ mod tests {
     use crate::image::fake::{FakeImage, oddities};
 
     fn spool(image: &FakeImage, directory: &Path) -> Result<SpooledLayer, ImageError> {
-        SpooledLayer::create(&LayerPlan::new(&image.tree, &image.keep).unwrap(), image, directory)
+        SpooledLayer::create(
+            &LayerPlan::new(&image.tree, &image.keep, &image.generated).unwrap(),
+            image,
+            directory,
+        )
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub enum KeepReason {
         /// The package's name.
         name: String,
     },
+    /// It tells scanners which packages are left; what it describes, such as `dpkg`.
+    PackageData(&'static str),
     /// A rule of the user.
     Included(String),
 }
@@ -72,6 +74,8 @@ pub enum ReasonClass {
     Script,
     /// It belongs to a package that is kept whole.
     Package,
+    /// It tells scanners which packages are left.
+    PackageData,
     /// A rule of the user.
     Rule,
     /// Containers need it whatever they run.
@@ -96,6 +100,7 @@ impl KeepReason {
             Self::Command(_) => "command",
             Self::Skeleton(_) => "skeleton",
             Self::Package { .. } => "package",
+            Self::PackageData(_) => "package-data",
             Self::Included(_) => "included",
         }
     }
@@ -115,6 +120,7 @@ impl KeepReason {
             Self::Command(_) => ReasonClass::Command,
             Self::Skeleton(_) => ReasonClass::Skeleton,
             Self::Package { .. } => ReasonClass::Package,
+            Self::PackageData(_) => ReasonClass::PackageData,
             Self::Included(_) => ReasonClass::Rule,
         }
     }
@@ -134,6 +140,7 @@ impl KeepReason {
             | Self::Command(_)
             | Self::Skeleton(_)
             | Self::Package { .. }
+            | Self::PackageData(_)
             | Self::Included(_) => None,
         }
     }
@@ -154,6 +161,7 @@ impl fmt::Display for KeepReason {
             Self::Command(field) => write!(f, "named by the image's {field}"),
             Self::Skeleton(rule) => write!(f, "part of every container ({rule})"),
             Self::Package { name } => write!(f, "part of package {}", quote(name.as_bytes())),
+            Self::PackageData(of) => write!(f, "tells scanners which packages are left ({of})"),
             Self::Included(pattern) => write!(f, "included by {}", quote(pattern.as_bytes())),
         }
     }
@@ -175,6 +183,7 @@ impl Serialize for KeepReason {
             Self::Command(field) => map.serialize_entry("field", field)?,
             Self::Skeleton(rule) => map.serialize_entry("rule", rule)?,
             Self::Package { name } => map.serialize_entry("name", name)?,
+            Self::PackageData(of) => map.serialize_entry("of", of)?,
             Self::Included(pattern) => map.serialize_entry("pattern", pattern)?,
             Self::Parent => {}
         }

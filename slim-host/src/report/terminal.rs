@@ -160,6 +160,7 @@ fn reason_label(reason: ReasonClass) -> &'static str {
         ReasonClass::Library => "library of a kept program",
         ReasonClass::Script => "interpreter of a kept script",
         ReasonClass::Package => "package kept whole",
+        ReasonClass::PackageData => "package data for scanners",
         ReasonClass::Rule => "rule of yours",
         ReasonClass::Skeleton => "needed by every container",
         ReasonClass::Parent => "on the way to a kept file",

@@ -36,6 +36,17 @@ pub(super) struct Entry<'a> {
     pub(super) path: &'a ImagePath,
     pub(super) inode: &'a Inode,
     pub(super) link_to: Option<&'a ImagePath>,
+    /// Where the content of a regular file comes from.
+    pub(super) content: Content<'a>,
+}
+
+/// Where content comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Content<'a> {
+    /// The source image.
+    Source,
+    /// slim made it.
+    Generated(&'a [u8]),
 }
 
 /// The headers of one entry, ready to be written.
