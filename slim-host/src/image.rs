@@ -110,6 +110,15 @@ impl SlimImage {
         })
     }
 
+    /// The configuration.
+    ///
+    /// # Errors
+    /// Never for an image that was built: its configuration was JSON before.
+    pub fn config(&self) -> Result<ImageConfig, ImageError> {
+        ImageConfig::parse(&self.config)
+            .map_err(|source| ImageError::Json { document: "image configuration", source })
+    }
+
     /// The configuration blob.
     #[must_use]
     pub fn config_bytes(&self) -> &[u8] {

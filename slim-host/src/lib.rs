@@ -20,4 +20,5 @@ pub mod packages;
 pub mod path;
 pub mod report;
 pub mod rootfs;
+pub mod sbom;
 pub mod tracer;

@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, fmt, io::Read as _, str::FromStr};
 use crate::{
     image::GeneratedFiles,
     keep::{KeepReason, KeepSet},
-    packages::{Manager, Packages},
+    packages::{Package, Packages},
     path::{ImagePath, RequestedPath},
     rootfs::{
         FileContents, FileKind, FileTree, RootfsError,
@@ -212,6 +212,18 @@ impl PackageData {
     }
 }
 
+/// How many files of a package stay. Of a language's package, its own description does not count: tools read those of
+/// all packages to find one.
+#[must_use]
+pub fn remains(package: &Package, keep: &KeepSet) -> usize {
+    let about = package.record.parent().filter(is_metadata);
+    let describes = |file: &ImagePath| {
+        !package.manager.is_system()
+            && (*file == package.record || about.as_ref().is_some_and(|about| file.starts_with(about)))
+    };
+    package.files.iter().filter(|file| keep.contains(file) && !describes(file)).count()
+}
+
 struct Planner<'a> {
     inputs: &'a Inputs<'a>,
     data: PackageData,
@@ -241,12 +253,7 @@ impl Planner<'_> {
     fn languages(&mut self) {
         let Inputs { packages, keep, .. } = *self.inputs;
         for (_, package) in packages.iter().filter(|(_, package)| !package.manager.is_system()) {
-            let about = package.record.parent().filter(|_| package.manager == Manager::Python);
-            let describes = |file: &ImagePath| {
-                *file == package.record
-                    || about.as_ref().is_some_and(|about| is_metadata(about) && file.starts_with(about))
-            };
-            if package.files.iter().any(|file| keep.contains(file) && !describes(file)) {
+            if remains(package, keep) > 0 {
                 self.keep(&package.record, package.manager.name());
             }
         }

@@ -30,7 +30,7 @@ pub use crate::client::http;
 pub use crate::container::Container;
 pub use crate::deadline::Deadline;
 pub use crate::engine::Engine;
-pub use crate::image::{Entries, Entry, Image};
+pub use crate::image::{Entries, Entry, Image, flattened};
 pub use crate::podman::Podman;
 pub use crate::scratch::Scratch;
 pub use crate::slim::{Run, Slim};

@@ -74,8 +74,8 @@ async fn build(
     let planned =
         off_thread("planned the slim image", move || Planned::new(image, files, capture, &choices)).await?;
     phases.push(phase("plan", began.elapsed()));
-    warnings.extend(notes(&planned.keep));
-    warnings.extend(planned.data.notes.iter().map(ToString::to_string));
+    warnings.extend(notes(&planned.plan.keep));
+    warnings.extend(planned.plan.data.notes.iter().map(ToString::to_string));
 
     let began = Instant::now();
     let mut slim_id = None;
@@ -85,6 +85,7 @@ async fn build(
     } else {
         let (slim, planned) = produce(planned, args, &destination).await?;
         slim_id = Some(slim.config_digest().to_string());
+        written.extend(destination.write_sbom(&planned, &slim)?);
         written.extend(destination.write(cleanup, slim).await?);
         phases.push(phase("write", began.elapsed()));
         planned
@@ -96,7 +97,8 @@ async fn build(
         source: report::ImageName { reference: Some(args.image.clone()), id: Some(planned.image.id.clone()) },
         slim: report::ImageName { reference: names.first().map(ToString::to_string), id: slim_id },
         tree: planned.files.tree(),
-        keep: &planned.keep,
+        keep: &planned.plan.keep,
+        generated: &planned.plan.data.generated,
         capture: &planned.capture,
         phases,
         warnings,
@@ -111,8 +113,7 @@ struct Planned {
     image: SourceImage,
     files: SourceFiles,
     capture: Capture,
-    keep: KeepSet,
-    data: PackageData,
+    plan: Plan,
 }
 
 impl Planned {
@@ -122,8 +123,8 @@ impl Planned {
         capture: Capture,
         choices: &Choices,
     ) -> Result<Self, CommandError> {
-        let (keep, data) = plan(&files, &image, &capture, choices)?;
-        Ok(Self { image, files, capture, keep, data })
+        let plan = plan(&files, &image, &capture, choices)?;
+        Ok(Self { image, files, capture, plan })
     }
 }
 
@@ -204,12 +205,19 @@ pub(super) struct Choices {
 }
 
 /// Which files stay, and what is said of packages.
+pub(super) struct Plan {
+    pub(super) keep: KeepSet,
+    data: PackageData,
+    packages: Packages,
+}
+
+/// Decides it.
 pub(super) fn plan(
     files: &SourceFiles,
     image: &SourceImage,
     capture: &Capture,
     choices: &Choices,
-) -> Result<(KeepSet, PackageData), CommandError> {
+) -> Result<Plan, CommandError> {
     let inputs = Inputs {
         tree: files.tree(),
         contents: files,
@@ -228,7 +236,7 @@ pub(super) fn plan(
     };
     let data = package_data::plan(&inputs)?;
     data.keep_in(files.tree(), &mut keep);
-    Ok((keep, data))
+    Ok(Plan { keep, data, packages })
 }
 
 /// What the plan noticed about the image.
@@ -245,7 +253,7 @@ struct Form<'a> {
 }
 
 fn assemble(
-    Planned { image, files, capture, keep, data }: &Planned,
+    Planned { image, files, capture, plan }: &Planned,
     [include, exclude]: &[Vec<String>; 2],
     form: Form<'_>,
 ) -> Result<SlimImage, CommandError> {
@@ -262,8 +270,8 @@ fn assemble(
     let request = BuildRequest {
         tree: files.tree(),
         contents: files,
-        keep,
-        generated: &data.generated,
+        keep: &plan.keep,
+        generated: &plan.data.generated,
         config: &image.config,
         provenance: &provenance,
         created: form.created,

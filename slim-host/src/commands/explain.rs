@@ -36,7 +36,7 @@ pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(),
         });
     }
     let files = source::open(&engine, &image, None, &context.output).await?;
-    let (keep, _) = build::plan(&files, &image, &capture, &choices)?;
+    let keep = build::plan(&files, &image, &capture, &choices)?.keep;
     let explanation = explain(&keep, files.tree(), &capture.accesses, &path);
     context.present("explain", &explanation, |explanation| Page::of_text(explanation))
 }

@@ -45,9 +45,7 @@ pub fn write(image: &SlimImage, target: &Path, existing: Existing) -> Result<(),
     let beside = dockerfile_path(target);
     check_file(target, existing)?;
     check_file(&beside, existing)?;
-    let config = ImageConfig::parse(image.config_bytes())
-        .map_err(|source| ImageError::Json { document: "image configuration", source })?;
-    let text = dockerfile::of(&config, tar_name(target)?)?;
+    let text = dockerfile::of(&image.config()?, tar_name(target)?)?;
 
     let (mut tar, mut instructions) = (PendingFile::create(target)?, PendingFile::create(&beside)?);
     let layer = image.layer();

@@ -259,6 +259,17 @@ pub(super) fn sync_directory(directory: &Path) -> Result<(), ImageError> {
         .map_err(|source| ImageError::io("sync the directory", directory, source))
 }
 
+/// Writes a document to the file `target`, which appears whole or not at all.
+///
+/// # Errors
+/// As [`check_file`], or when it cannot be written.
+pub fn write_document(bytes: &[u8], target: &Path, existing: Existing) -> Result<(), ImageError> {
+    check_file(target, existing)?;
+    let mut pending = PendingFile::create(target)?;
+    copy(&mut &*bytes, pending.file()).map_err(|source| ImageError::io("write", target, source))?;
+    pending.publish(existing)
+}
+
 /// The directory that holds `target`; where a spool for it is best placed, too.
 #[must_use]
 pub fn parent(target: &Path) -> &Path {

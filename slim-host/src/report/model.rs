@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     capture::{Capture, Status},
+    image::GeneratedFiles,
     keep::{KeepReason, KeepSet, ReasonClass},
     rootfs::{FileKind, FileTree, InodeId},
 };
@@ -39,6 +40,8 @@ pub struct BuildReport {
     pub kept: Vec<KeptGroup>,
     /// Where the removed bytes were, most bytes first; at most [`MAX_REMOVED`].
     pub removed: Vec<RemovedDirectory>,
+    /// Files of the slim image that are not the source's, by path; not counted above.
+    pub generated: Vec<GeneratedLine>,
     /// What was observed.
     pub capture: CaptureSummary,
     /// What took how long, in order.
@@ -65,6 +68,8 @@ pub struct BuildFacts<'a> {
     pub tree: &'a FileTree,
     /// What stays.
     pub keep: &'a KeepSet,
+    /// What slim made.
+    pub generated: &'a GeneratedFiles,
     /// The capture, or the union of several.
     pub capture: &'a Capture,
     /// See [`BuildReport::phases`].
@@ -108,6 +113,17 @@ pub struct KeptGroup {
     /// Names of anything but directories.
     pub files: u64,
     /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A file that slim made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GeneratedLine {
+    /// Its path (quoted).
+    pub path: String,
+    /// The file of the source image that it was made from (quoted).
+    pub from: String,
+    /// Its size.
     pub bytes: u64,
 }
 
@@ -222,6 +238,7 @@ impl BuildReport {
             ratio: ratio(source.bytes, slim.bytes),
             kept: kept(facts.tree, facts.keep),
             removed,
+            generated: generated(facts.generated),
             capture: facts.capture.into(),
             phases: facts.phases,
             warnings: facts.warnings,
@@ -256,6 +273,16 @@ fn summarise(
         }
     }
     summary
+}
+
+fn generated(generated: &GeneratedFiles) -> Vec<GeneratedLine> {
+    let files = generated.iter().filter(|(_, made)| made.inode().kind != FileKind::Directory);
+    let line = |path: &crate::path::ImagePath, from: &crate::path::ImagePath, bytes| GeneratedLine {
+        path: path.to_string(),
+        from: from.to_string(),
+        bytes,
+    };
+    files.map(|(path, made)| line(path, made.from(), made.inode().size)).collect()
 }
 
 fn kept(tree: &FileTree, keep: &KeepSet) -> Vec<KeptGroup> {

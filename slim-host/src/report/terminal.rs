@@ -189,6 +189,11 @@ fn removed(directories: &[RemovedDirectory], room: usize) -> Vec<Line> {
 /// How it was found out, how long it took, what came of it.
 fn tail(report: &BuildReport) -> Vec<Line> {
     let mut lines = observed(&report.capture);
+    if !report.generated.is_empty() {
+        let bytes = report.generated.iter().fold(0, |sum: u64, made| sum.saturating_add(made.bytes));
+        let text = format!("{} files of package data, {}", count(report.generated.len() as u64), size(bytes));
+        lines.push(labelled("generated", text));
+    }
     if !report.phases.is_empty() {
         let phase = |phase: &super::Phase| {
             format!("{} {}", phase.name, duration(Duration::from_nanos(phase.duration_ns)))

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::off_thread;
+use super::{Planned, off_thread};
 use crate::{
     cli::BuildArgs,
     commands::CommandError,
@@ -13,6 +13,7 @@ use crate::{
     },
     path::quote,
     report::{OutputKind, model::WrittenOutput},
+    sbom,
 };
 
 /// Where the slim image goes.
@@ -22,6 +23,8 @@ pub(super) struct Destination {
     existing: image::Existing,
     /// How OCI layouts and archives hold the layer.
     pub(super) compression: Compression,
+    /// Where the bill of materials goes.
+    sbom: Option<PathBuf>,
     /// `SOURCE_DATE_EPOCH`.
     pub(super) created: Option<Created>,
 }
@@ -68,7 +71,7 @@ impl Destination {
         let outputs: Vec<_> =
             name.map(image::Output::Engine).into_iter().chain(args.output.iter().cloned()).collect();
         let compression = compression(args, &outputs)?;
-        Ok(Self { outputs, overwrite, existing, compression, created })
+        Ok(Self { outputs, overwrite, existing, compression, sbom: args.sbom.clone(), created })
     }
 
     /// The names that the image gets.
@@ -91,6 +94,29 @@ impl Destination {
             .iter()
             .find_map(file_of)
             .map_or_else(std::env::temp_dir, |path| target::parent(path).to_owned())
+    }
+
+    /// Writes the bill of materials, if one is wanted.
+    pub(super) fn write_sbom(
+        &self,
+        planned: &Planned,
+        slim: &SlimImage,
+    ) -> Result<Option<WrittenOutput>, CommandError> {
+        let Some(file) = &self.sbom else { return Ok(None) };
+        let config = slim.config()?;
+        let name = self.names().first().map(ToString::to_string);
+        let bytes = sbom::cyclonedx(&sbom::Inputs {
+            name: name.as_deref(),
+            id: &slim.config_digest().to_string(),
+            created: config.json().get("created").and_then(|created| created.as_str()),
+            tree: planned.files.tree(),
+            contents: &planned.files,
+            packages: &planned.plan.packages,
+            keep: &planned.plan.keep,
+        });
+        target::write_document(&bytes, file, self.existing)?;
+        let location = quote(file.as_os_str().as_encoded_bytes());
+        Ok(Some(WrittenOutput { kind: OutputKind::Sbom, location }))
     }
 
     /// Writes the image everywhere.

@@ -60,6 +60,7 @@ pub(crate) fn build() -> BuildReport {
         },
         tree: &tree,
         keep: &keep,
+        generated: &crate::image::GeneratedFiles::default(),
         capture: &capture::fixture::capture(1),
         phases: vec![
             Phase { name: "trace", duration_ns: 12_340_000_000 },

@@ -1,0 +1,131 @@
+//! A slim image that keeps everything is its source, laid flat; and the layer depends on nothing but what it is made of.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use slim_tests::{Engine, Entries, Image, Missing, Scratch, Slim, require};
+
+/// Images, with a command that ends by itself.
+const IMAGES: [(&str, &[&str]); 4] = [
+    ("meta", &["/bin/busybox", "true"]),
+    ("static", &["/bin/first", "/first/001"]),
+    ("batch", &["true"]),
+    ("nginx", &["true"]),
+];
+
+fn tools() -> Result<(), Missing> {
+    for tool in ["skopeo", "umoci", "tar"] {
+        let run = Command::new(tool).arg("--version").stdout(Stdio::null()).status();
+        if !run.is_ok_and(|status| status.success()) {
+            return Err(Missing(format!("no {tool} (apt-get install {tool})")));
+        }
+    }
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let done = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
+/// Lays the layers of the image flat with umoci and writes what came out as a tar with everything that a file system
+/// knows of a file but its access and change times. The root itself is left out: few images say anything of it.
+fn flat(engine: &Engine, tag: &str, scratch: &Scratch, name: &str) -> Result<Vec<u8>> {
+    let at = |suffix: &str| scratch.file(&format!("{name}{suffix}"));
+    engine.docker(["save", "--output", &at(".docker"), tag])?;
+    let (from, to) = (format!("docker-archive:{}", at(".docker")), format!("oci:{}:x", at(".oci")));
+    run(Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", &from, &to]))?;
+    run(Command::new("umoci").args(["unpack", "--image", &format!("{}:x", at(".oci")), &at("")]))?;
+    let script = "find . -mindepth 1 -print0 | LC_ALL=C sort -z | \
+        tar --create --file=\"$1\" --format=posix --numeric-owner --no-recursion --null --files-from=- \
+        --pax-option=delete=atime,delete=ctime,exthdr.name=x --xattrs --xattrs-include='*'";
+    let root = Path::new(&at("")).join("rootfs");
+    run(Command::new("sh").args(["-ec", script, "sh", &at(".tar")]).current_dir(root))?;
+    Ok(std::fs::read(at(".tar"))?)
+}
+
+/// What an engine shows of a container, without what it puts into every container.
+fn own(mut entries: Entries) -> Entries {
+    let injected: [&[u8]; 5] =
+        [b".dockerenv", b"etc/hosts", b"etc/hostname", b"etc/resolv.conf", b"etc/mtab"];
+    entries.retain(|path, _| !injected.contains(&path.as_slice()));
+    for (path, entry) in &mut entries {
+        // Their time is that of the injection.
+        if [&b""[..], b".", b"dev", b"etc", b"proc", b"sys"].contains(&path.as_slice())
+            || path.starts_with(b"dev/")
+        {
+            entry.mtime = String::new();
+        }
+    }
+    entries
+}
+
+#[test]
+fn keeping_everything_gives_the_source_laid_flat() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let slim = require!(Slim::find(&engine));
+    require!(tools());
+    for (name, command) in IMAGES {
+        let source = require!(engine.test_image(name));
+        let (target, scratch) = (Image::reserve(&engine, "everything"), Scratch::new()?);
+        let build = ["build", "--tag", target.tag(), "--until-exit", "--include=/", "--network=none"];
+        let entrypoint = ["--entrypoint", command[0], &source, "--"];
+        slim.run([&build[..], &entrypoint, &command[1..]].concat()).expect(0);
+
+        let (ours, theirs) =
+            (flat(&engine, target.tag(), &scratch, "slim")?, flat(&engine, &source, &scratch, "source")?);
+        if ours != theirs {
+            let (slim, source) = (scratch.file("slim.tar"), scratch.file("source.tar"));
+            let list = "diff <(tar -tvvf $1 --full-time) <(tar -tvvf $2 --full-time) | head -40";
+            let diff = Command::new("bash").args(["-c", list, "bash", &slim, &source]).output()?;
+            panic!("{name} differs from its source:\n{}", String::from_utf8_lossy(&diff.stdout));
+        }
+        let exported = [own(engine.exported(target.tag())?), own(engine.exported(&source)?)];
+        for (path, entry) in &exported[1] {
+            let (found, path) = (exported[0].get(path), String::from_utf8_lossy(path));
+            assert!(found == Some(entry), "{name}: {path} is {:?}, not {:?}", found.map(short), short(entry));
+        }
+        assert_eq!(exported[0].len(), exported[1].len(), "{name}");
+    }
+    Ok(())
+}
+
+/// An entry without its content.
+fn short(entry: &slim_tests::Entry) -> slim_tests::Entry {
+    slim_tests::Entry { content: Vec::new(), ..entry.clone() }
+}
+
+#[test]
+fn neither_the_store_nor_the_order_of_captures_changes_the_layer() -> Result<()> {
+    let overlay = require!(Engine::connect());
+    let containerd = require!(Engine::containerd());
+    let source = require!(overlay.test_image("batch"));
+    overlay.copy_image(&source, &containerd)?;
+    let scratch = Scratch::new()?;
+    let slim = require!(Slim::find(&overlay));
+    let (one, two, three) = (scratch.file("one"), scratch.file("two"), scratch.file("three"));
+    for (file, program) in [(&one, "gzip"), (&two, "sort"), (&three, "awk")] {
+        let docker =
+            ["docker", "run", "--rm", "--network=none", "--entrypoint", program, &source, "--version"];
+        let trace = ["trace", "--image", &source, "--output", file, "--"];
+        slim.run([&trace[..], &docker].concat()).expect(0);
+    }
+    let mut layers = vec![];
+    for (engine, order) in [
+        (&overlay, [&one, &two, &three]),
+        (&overlay, [&three, &two, &one]),
+        (&containerd, [&two, &three, &one]),
+        (&containerd, [&one, &one, &three]),
+    ] {
+        let target = Image::reserve(engine, "order");
+        let from: Vec<&str> = order.iter().flat_map(|file| ["--from", file.as_str()]).collect();
+        let build = ["build", &source, "--tag", target.tag()];
+        require!(Slim::find(engine)).run([&build[..], &from].concat()).expect(0);
+        layers.push(target.diff_ids()?);
+    }
+    assert_eq!((&layers[1], &layers[2]), (&layers[0], &layers[0]));
+    assert_ne!(layers[3], layers[0], "other captures give another layer");
+    Ok(())
+}
