@@ -68,14 +68,12 @@ async fn build(
     warnings.extend(accept(&capture, args)?);
 
     let began = Instant::now();
-    let config = image.config.edited(&args.edit.edits(), destination.created.as_ref())?;
-    let image = SourceImage { config, ..image };
+    let image = destination.edited(image, args)?;
     let files = source::open(engine, &image, mountinfo, &context.output).await?;
     let planned =
         off_thread("planned the slim image", move || Planned::new(image, files, capture, &choices)).await?;
     phases.push(phase("plan", began.elapsed()));
-    warnings.extend(notes(&planned.plan.keep));
-    warnings.extend(planned.plan.data.notes.iter().map(ToString::to_string));
+    warnings.extend(notes(&planned.plan));
 
     let began = Instant::now();
     let mut slim_id = None;
@@ -240,8 +238,9 @@ pub(super) fn plan(
 }
 
 /// What the plan noticed about the image.
-fn notes(keep: &KeepSet) -> Vec<String> {
-    keep.notes().map(|(path, note)| format!("{path}: {note}")).collect()
+fn notes(plan: &Plan) -> Vec<String> {
+    let files = plan.keep.notes().map(|(path, note)| format!("{path}: {note}"));
+    files.chain(plan.data.notes.iter().map(ToString::to_string)).collect()
 }
 
 /// What does not change which files the image has.

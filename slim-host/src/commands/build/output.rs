@@ -74,6 +74,12 @@ impl Destination {
         Ok(Self { outputs, overwrite, existing, compression, sbom: args.sbom.clone(), created })
     }
 
+    /// The source image with the configuration that the slim image gets.
+    pub(super) fn edited(&self, image: SourceImage, args: &BuildArgs) -> Result<SourceImage, CommandError> {
+        let config = image.config.edited(&args.edit.edits(), self.created.as_ref())?;
+        Ok(SourceImage { config, ..image })
+    }
+
     /// The names that the image gets.
     pub(super) fn names(&self) -> Vec<ImageName> {
         self.outputs
