@@ -11,6 +11,7 @@ use crate::{
     image::{ImageError, ImageNameError},
     keep::{KeepError, RulesError},
     output::OutputError,
+    package_data::PackageDataError,
     packages::PackagesError,
     path::{PathError, quote},
     rootfs::{ArchiveError, RootfsError},
@@ -95,6 +96,9 @@ pub enum CommandError {
     /// The package databases of the image.
     #[error(transparent)]
     Packages(#[from] PackagesError),
+    /// The package databases of the slim image.
+    #[error(transparent)]
+    PackageData(#[from] PackageDataError),
     /// The slim image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -178,6 +182,9 @@ pub enum CommandError {
         /// What its root is (harmless text).
         found: String,
     },
+    /// `--compress` without an output that is compressed.
+    #[error("there is nothing to compress: only oci:DIR and oci-archive:FILE hold compressed layers")]
+    NothingToCompress,
     /// The doctor found something bad.
     #[error("this machine lacks something that slim needs")]
     Unfit,
@@ -210,7 +217,10 @@ impl CommandError {
             Self::Engine(EngineError::NotLocal { .. } | EngineError::BadName { .. })
             | Self::Spec(_)
             | Self::ImageName(_)
-            | Self::Image(ImageError::SourceDateEpoch(_))
+            | Self::Image(
+                ImageError::SourceDateEpoch(_) | ImageError::NoVolume(_) | ImageError::TarName(_),
+            )
+            | Self::NothingToCompress
             | Self::NoName(_)
             | Self::Path(_)
             | Self::NotSlim(_)
@@ -238,6 +248,8 @@ impl CommandError {
             Self::Engine(EngineError::TagExists { .. })
             | Self::Image(_)
             | Self::Rootfs(_)
+            | Self::Packages(_)
+            | Self::PackageData(_)
             | Self::Archive(_) => Exit::Build,
             Self::Engine(_)
             | Self::Exercise(_)
@@ -262,7 +274,7 @@ impl CommandError {
             | Self::NotRoot => Exit::Unsupported,
             Self::Incomplete { .. } => Exit::CaptureIncomplete,
             Self::Rules(RulesError::Contradiction { .. }) | Self::Keep(KeepError::Rules(_)) => Exit::Rules,
-            Self::Keep(KeepError::Content { .. }) | Self::Packages(_) => Exit::Build,
+            Self::Keep(KeepError::Content { .. }) => Exit::Build,
             Self::Capture(
                 CaptureError::Exists { .. }
                 | CaptureError::Busy { .. }

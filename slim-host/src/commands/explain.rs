@@ -2,7 +2,11 @@
 
 use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
-use super::{CommandError, Context, build, source, state};
+use super::{
+    CommandError, Context,
+    build::{Choices, Subject},
+    source, state,
+};
 use crate::{
     capture::{self, Capture},
     cli::ExplainArgs,
@@ -13,6 +17,7 @@ use crate::{
         explain::{Higher, Owner},
     },
     output::Page,
+    package_data::PackageDataMode,
     packages::Packages,
     path::{RequestedPath, quote},
 };
@@ -24,7 +29,7 @@ use crate::{
 pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(), CommandError> {
     let path = RequestedPath::new(args.path.as_bytes())?;
     let engine = Engine::connect(context.host.as_deref()).await?;
-    let (capture, rules) = subject(&engine, args).await?;
+    let (capture, choices) = subject(&engine, args).await?;
     let identity = &capture.header.image;
     if identity.fingerprint().is_some() || identity.is_unknown() {
         return Err(CommandError::NamesNoImage(args.subject.clone().into()));
@@ -43,7 +48,9 @@ pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(),
     }
     let files = source::open(&engine, &image, None, &context.output).await?;
     let packages = Packages::read(files.tree(), &files)?;
-    let plan = |rules: &Rules| build::plan(&files, &image, &capture, &packages, rules);
+    let subject = Subject { image: &image, files: &files, packages: &packages, capture: &capture };
+    let Choices { rules, package_data } = choices;
+    let plan = |rules: &Rules| subject.plan(rules, package_data).map(|plan| plan.keep);
     let explanation = explain(&plan(&rules)?, files.tree(), &capture.accesses, &path);
     let explanation = match explanation.dropped() {
         Some(path) => {
@@ -65,11 +72,12 @@ pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(),
 }
 
 /// What is asked about: a capture file, or the capture and the rules that a slim image was built from.
-async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Rules), CommandError> {
+async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Choices), CommandError> {
     let file = Path::new(&args.subject);
     if file.is_file() {
         let spec = RuleSpec { level: args.level, ..RuleSpec::default() };
-        return Ok((capture::read(file)?, Rules::compile(spec)?));
+        let choices = Choices { rules: Rules::compile(spec)?, package_data: PackageDataMode::default() };
+        return Ok((capture::read(file)?, choices));
     }
     let name = args.subject.to_string_lossy();
     let image = match engine.image(&name).await {
@@ -100,5 +108,8 @@ async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Rules)
     };
     let rules = Rules::compile(spec)?;
     let capture = state::find(digest)?.ok_or_else(|| CommandError::NoCapture(quote(name.as_bytes())))?;
-    Ok((capture, rules))
+    // Images of a slim that did not know the word have none of it.
+    let package_data =
+        label("package-data").and_then(|mode| mode.parse().ok()).unwrap_or(PackageDataMode::Drop);
+    Ok((capture, Choices { rules, package_data }))
 }

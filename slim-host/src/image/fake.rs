@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{BuildRequest, ImageConfig, ImageError, Provenance, SlimImage};
+use super::{BuildRequest, Compression, GeneratedFiles, ImageConfig, ImageError, Provenance, SlimImage};
 use crate::{
     capture::{ImageIdentity, Status},
     keep::{KeepReason, KeepSet, Level, RuleSpec},
@@ -22,6 +22,7 @@ pub(super) const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","created
 pub(super) struct FakeImage {
     pub(super) tree: FileTree,
     pub(super) keep: KeepSet,
+    pub(super) generated: GeneratedFiles,
     contents: BTreeMap<ImagePath, Content>,
 }
 
@@ -106,14 +107,24 @@ impl FakeImage {
     }
 
     pub(super) fn build(&self, spool_directory: &Path) -> Result<SlimImage, ImageError> {
+        self.build_compressed(spool_directory, Compression::None)
+    }
+
+    pub(super) fn build_compressed(
+        &self,
+        spool_directory: &Path,
+        compression: Compression,
+    ) -> Result<SlimImage, ImageError> {
         let identity = identity();
         SlimImage::build(&BuildRequest {
             tree: &self.tree,
             contents: self,
             keep: &self.keep,
+            generated: &self.generated,
             config: &ImageConfig::parse(CONFIG.as_bytes()).unwrap(),
             provenance: &provenance(&identity),
             created: None,
+            compression,
             spool_directory,
         })
     }
@@ -186,6 +197,7 @@ static RULES: RuleSpec = RuleSpec {
 pub(super) fn provenance(source: &ImageIdentity) -> Provenance<'_> {
     Provenance {
         rules: &RULES,
+        package_data: "reduced",
         source,
         capture_digest: "sha256:cap",
         capture_status: Status::Complete,

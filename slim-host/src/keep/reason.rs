@@ -72,6 +72,8 @@ pub enum KeepReason {
         /// The package's name.
         name: String,
     },
+    /// It tells scanners which packages are left; what it describes, such as `dpkg`.
+    PackageData(&'static str),
     /// A rule of the user.
     Included(String),
 }
@@ -96,6 +98,8 @@ pub enum ReasonClass {
     Application,
     /// It belongs to a package that is kept whole.
     Package,
+    /// It tells scanners which packages are left.
+    PackageData,
     /// A rule of the user.
     Rule,
     /// Containers need it whatever they run.
@@ -123,6 +127,7 @@ impl KeepReason {
             Self::Rule { .. } => "rule",
             Self::Application { .. } => "application",
             Self::Package { .. } => "package",
+            Self::PackageData(_) => "package-data",
             Self::Included(_) => "included",
         }
     }
@@ -144,6 +149,7 @@ impl KeepReason {
             Self::Command(_) => ReasonClass::Command,
             Self::Skeleton(_) => ReasonClass::Skeleton,
             Self::Package { .. } => ReasonClass::Package,
+            Self::PackageData(_) => ReasonClass::PackageData,
             Self::Included(_) => ReasonClass::Rule,
         }
     }
@@ -166,6 +172,7 @@ impl KeepReason {
             | Self::Skeleton(_)
             | Self::Application { .. }
             | Self::Package { .. }
+            | Self::PackageData(_)
             | Self::Included(_) => None,
         }
     }
@@ -189,7 +196,8 @@ impl KeepReason {
             | Self::Skeleton(_)
             | Self::Rule { .. }
             | Self::Application { .. }
-            | Self::Package { .. } => false,
+            | Self::Package { .. }
+            | Self::PackageData(_) => false,
         }
     }
 }
@@ -219,6 +227,7 @@ impl fmt::Display for KeepReason {
             Self::Package { manager, name } => {
                 write!(f, "part of the {} package {}", manager.name(), quote(name.as_bytes()))
             }
+            Self::PackageData(of) => write!(f, "tells scanners which packages are left ({of})"),
             Self::Included(pattern) => write!(f, "included by {}", quote(pattern.as_bytes())),
         }
     }
@@ -249,6 +258,7 @@ impl Serialize for KeepReason {
                 map.serialize_entry("manager", manager)?;
                 map.serialize_entry("name", name)?;
             }
+            Self::PackageData(of) => map.serialize_entry("of", of)?,
             Self::Included(pattern) => map.serialize_entry("pattern", pattern)?,
             Self::Parent => {}
         }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     capture::{Capture, Status},
+    image::GeneratedFiles,
     keep::{KeepReason, KeepSet, Level, ReasonClass},
     packages::Packages,
     rootfs::{FileKind, FileTree, InodeId},
@@ -47,6 +48,8 @@ pub struct BuildReport {
     pub removed: Vec<RemovedDirectory>,
     /// What became of the packages.
     pub packages: PackageSummary,
+    /// Files of the slim image that are not the source's, by path; not counted above.
+    pub generated: Vec<GeneratedLine>,
     /// What was observed.
     pub capture: CaptureSummary,
     /// What took how long, in order.
@@ -77,6 +80,8 @@ pub struct BuildFacts<'a> {
     pub packages: &'a Packages,
     /// How much stays beyond what was seen.
     pub level: Level,
+    /// What slim made.
+    pub generated: &'a GeneratedFiles,
     /// The capture, or the union of several.
     pub capture: &'a Capture,
     /// See [`BuildReport::phases`].
@@ -120,6 +125,17 @@ pub struct KeptGroup {
     /// Names of anything but directories.
     pub files: u64,
     /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A file that slim made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GeneratedLine {
+    /// Its path (quoted).
+    pub path: String,
+    /// The file of the source image that it was made from (quoted).
+    pub from: String,
+    /// Its size.
     pub bytes: u64,
 }
 
@@ -211,6 +227,12 @@ pub enum OutputKind {
     DockerArchive,
     /// A directory in OCI image layout.
     Oci,
+    /// The same as a tar.
+    OciArchive,
+    /// A tar of the files, with a Dockerfile beside it.
+    Rootfs,
+    /// A bill of materials.
+    Sbom,
     /// A capture file.
     Capture,
 }
@@ -223,6 +245,9 @@ impl OutputKind {
             Self::Image => "image",
             Self::DockerArchive => "docker archive",
             Self::Oci => "OCI layout",
+            Self::OciArchive => "OCI archive",
+            Self::Rootfs => "root file system",
+            Self::Sbom => "bill of materials",
             Self::Capture => "capture",
         }
     }
@@ -242,6 +267,7 @@ impl BuildReport {
             kept: kept(facts.tree, facts.keep),
             removed,
             packages: PackageSummary::new(facts.tree, facts.keep, facts.packages),
+            generated: generated(facts.generated),
             capture: facts.capture.into(),
             phases: facts.phases,
             warnings: facts.warnings,
@@ -276,6 +302,16 @@ fn summarise(
         }
     }
     summary
+}
+
+fn generated(generated: &GeneratedFiles) -> Vec<GeneratedLine> {
+    let files = generated.iter().filter(|(_, made)| made.inode().kind != FileKind::Directory);
+    let line = |path: &crate::path::ImagePath, from: &crate::path::ImagePath, bytes| GeneratedLine {
+        path: path.to_string(),
+        from: from.to_string(),
+        bytes,
+    };
+    files.map(|(path, made)| line(path, made.from(), made.inode().size)).collect()
 }
 
 fn kept(tree: &FileTree, keep: &KeepSet) -> Vec<KeptGroup> {

@@ -168,6 +168,7 @@ fn reason_label(reason: ReasonClass) -> &'static str {
         ReasonClass::Expected => "expected later (rules)",
         ReasonClass::Application => "the application's own",
         ReasonClass::Package => "package kept whole",
+        ReasonClass::PackageData => "package data for scanners",
         ReasonClass::Rule => "rule of yours",
         ReasonClass::Skeleton => "needed by every container",
         ReasonClass::Parent => "on the way to a kept file",
@@ -196,6 +197,11 @@ fn removed(directories: &[RemovedDirectory], room: usize) -> Vec<Line> {
 /// How it was found out, how long it took, what came of it.
 fn tail(report: &BuildReport) -> Vec<Line> {
     let mut lines: Vec<Line> = packages(&report.packages).into_iter().collect();
+    if !report.generated.is_empty() {
+        let bytes = report.generated.iter().fold(0, |sum: u64, made| sum.saturating_add(made.bytes));
+        let text = format!("{} files of package data, {}", count(report.generated.len() as u64), size(bytes));
+        lines.push(labelled("generated", text));
+    }
     lines.extend(observed(&report.capture));
     if !report.phases.is_empty() {
         let phase = |phase: &super::Phase| {
