@@ -10,3 +10,4 @@ pub mod counters;
 pub mod event;
 pub mod limits;
 pub mod scope;
+pub mod syscalls;

@@ -2,4 +2,5 @@
 
 pub mod cgroup;
 pub mod exec;
+pub mod io_uring;
 pub mod syscall;

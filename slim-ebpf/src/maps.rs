@@ -2,14 +2,14 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use slim_common::{
     config::Config,
     counters::Counters,
     event::{DedupKey, EventHeader},
     limits::{
-        ABSENT_ENTRIES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK, SEEN_ENTRIES, WANTED_ENTRIES,
+        RECENT_ENTRIES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK, SEEN_ENTRIES, WANTED_ENTRIES,
     },
     scope::{ContainerId, ScopeEntry},
 };
@@ -39,9 +39,9 @@ pub static ADOPTED: HashMap<u64, ContainerId> = HashMap::with_max_entries(SCOPE_
 #[map]
 pub static SEEN: HashMap<DedupKey, u64> = HashMap::with_max_entries(SEEN_ENTRIES, NO_PREALLOC);
 
-/// The same for names that were absent; forgets the oldest.
+/// The same for what is remembered only for a while; forgets the oldest.
 #[map]
-pub static ABSENT: LruHashMap<DedupKey, u64> = LruHashMap::with_max_entries(ABSENT_ENTRIES, 0);
+pub static RECENT: LruHashMap<DedupKey, u64> = LruHashMap::with_max_entries(RECENT_ENTRIES, 0);
 
 /// Totals by cause.
 #[map]
@@ -105,6 +105,11 @@ pub static SYSCALL_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries
 /// The call that the system call hook looks at.
 #[map]
 pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
+
+/// The system call hook itself, which it starts again for the second path of a call. To look at two paths in one go would
+/// double the verifier's work.
+#[map]
+pub static AGAIN: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Scratch of the exec hook.
 #[map]

@@ -36,14 +36,21 @@ pub enum AccessKind {
     /// Became a working directory.
     Chdir,
     /// The path was changed: attributes, content by name, or the name itself (chmod, truncate, rename, unlink, ...).
+    /// Together with [`Self::Write`] this is all that a read-only container could not do.
     Modify,
+    /// The directory was listed (getdents).
+    Readdir,
+    /// A unix socket was connected to by its path, or could not be bound to it.
+    Connect,
+    /// A file was opened for writing, or something was made in the directory.
+    Write,
     /// Mapped, open, cwd, root or executable of a process when the snapshot was taken (procfs).
     Snapshot,
 }
 
 impl AccessKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Exec,
         Self::Open,
         Self::Stat,
@@ -51,6 +58,9 @@ impl AccessKind {
         Self::Readlink,
         Self::Chdir,
         Self::Modify,
+        Self::Readdir,
+        Self::Connect,
+        Self::Write,
         Self::Snapshot,
     ];
 
@@ -65,6 +75,9 @@ impl AccessKind {
             Self::Readlink => "readlink",
             Self::Chdir => "chdir",
             Self::Modify => "modify",
+            Self::Readdir => "readdir",
+            Self::Connect => "connect",
+            Self::Write => "write",
             Self::Snapshot => "snapshot",
         }
     }

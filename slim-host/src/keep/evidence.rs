@@ -51,6 +51,9 @@ fn last_link(kind: AccessKind) -> LastLink {
         | AccessKind::Access
         | AccessKind::Chdir
         | AccessKind::Modify
+        | AccessKind::Readdir
+        | AccessKind::Connect
+        | AccessKind::Write
         | AccessKind::Snapshot => LastLink::Follow,
     }
 }

@@ -192,6 +192,9 @@ pub(crate) fn done(kind: AccessKind) -> &'static str {
         AccessKind::Readlink => "read as a link",
         AccessKind::Chdir => "entered as working directory",
         AccessKind::Modify => "changed",
+        AccessKind::Readdir => "listed",
+        AccessKind::Connect => "connected to",
+        AccessKind::Write => "opened for writing",
         AccessKind::Snapshot => "in use when the trace began or ended",
     }
 }

@@ -50,7 +50,8 @@ pub struct Aggregate {
     limits: Limits,
     entries: Vec<Entry>,
     index: HashMap<(Target, Arc<AccessKey>), Slot>,
-    /// The entries that a kernel key counts for. Absent names are not among them: the kernel does not count those.
+    /// The entries that a kernel key counts for. Absent and changed names are not among them: the kernel does not count
+    /// those for long.
     keys: HashMap<DedupKey, [Slot; 2]>,
     /// Processes by name and executable: few, and each accesses many files.
     programs: HashSet<Arc<Program>>,
@@ -144,7 +145,7 @@ impl Aggregate {
             let key = AccessKey { path: path?, kind: event.kind, outcome: event.outcome };
             self.access(event.target, key, &witness)
         });
-        if event.outcome != ABSENT {
+        if event.outcome != ABSENT && event.kind != AccessKind::Modify {
             self.remember(event.key, [object, requested].map(|slot| slot.unwrap_or(NOWHERE)));
         }
     }

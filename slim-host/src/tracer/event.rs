@@ -73,12 +73,14 @@ impl Event {
         let pid = reader.u32()?;
         let _tid = reader.u32()?;
         let comm = reader.take(16)?;
-        let lens = [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
+        let lens = [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
+        let _reserved = reader.u32()?;
         reader.want = lens.iter().fold(EventHeader::SIZE, |sum, &len| sum.saturating_add(len as usize));
         let requested = reader.take(lens[0] as usize)?;
         let object = climb(reader.take(lens[1] as usize)?)?;
         let base = climb(reader.take(lens[2] as usize)?)?;
-        let exe = reader.take(lens[3] as usize)?;
+        let _root = climb(reader.take(lens[3] as usize)?)?;
+        let exe = reader.take(lens[4] as usize)?;
         if !reader.bytes.is_empty() {
             return Err(DecodeError::Length { have: bytes.len(), want: reader.want });
         }
@@ -95,7 +97,7 @@ impl Event {
                 .then(|| RequestedPath::new(object))
                 .transpose()
                 .map_err(|_| DecodeError::Path)?,
-            requested: absolute(base, requested)?,
+            requested: absolute(base, made_in(requested, flags))?,
             exe: if exe.is_empty() { Vec::new() } else { climb(exe)? },
         })
     }
@@ -110,6 +112,9 @@ fn access_kind(value: u32) -> Result<AccessKind, DecodeError> {
         kind::READLINK => AccessKind::Readlink,
         kind::CHDIR => AccessKind::Chdir,
         kind::MODIFY => AccessKind::Modify,
+        kind::READDIR => AccessKind::Readdir,
+        kind::CONNECT => AccessKind::Connect,
+        kind::WRITE => AccessKind::Write,
         unknown => return Err(DecodeError::Kind(unknown)),
     })
 }
@@ -142,6 +147,21 @@ fn absolute(base: Vec<u8>, requested: &[u8]) -> Result<Option<RequestedPath>, De
     }
     path.extend_from_slice(requested);
     RequestedPath::new(path).map(Some).map_err(|_| DecodeError::Path)
+}
+
+/// The requested string, or of a name that the call made the directory in which it did so.
+fn made_in(requested: &[u8], flags: u32) -> &[u8] {
+    if flags & flag::CREATED == 0 || requested.is_empty() {
+        return requested;
+    }
+    let until = |end: usize| requested.get(..end).unwrap_or_default();
+    let last_but = |end: usize, slash: bool| until(end).iter().rposition(|&b| (b == b'/') == slash);
+    let Some(name_end) = last_but(requested.len(), false) else { return b"/" };
+    match last_but(name_end, true) {
+        // Not the slashes before the name either, unless they are all.
+        Some(slash) => last_but(slash, false).map_or(b"/", |end| until(end + 1)),
+        None => b".",
+    }
 }
 
 struct Reader<'a> {
@@ -183,9 +203,11 @@ mod tests {
             bytes.extend(word.to_ne_bytes());
         }
         bytes.extend(*b"nginx\0\0\0\0\0\0\0\0\0\0\0");
-        for section in sections {
+        let [requested, object, base, exe] = sections;
+        for section in [requested, object, base, b"", exe] {
             bytes.extend(u32::try_from(section.len()).unwrap().to_ne_bytes());
         }
+        bytes.extend([0; 4]);
         bytes.extend(sections.concat());
         bytes
     }
@@ -214,6 +236,25 @@ mod tests {
         // After chroot("/jail") the string is absolute, but not from the container's root.
         check(0, [b"/etc/passwd", b"", b"jail/", b""], None, Some("/jail/etc/passwd"), "");
         check(on_root, [b"", b"", b"", b""], Some("/"), None, "");
+    }
+
+    #[test]
+    fn of_a_new_name_its_directory_counts() {
+        for (asked, base, directory) in [
+            ("/dir/new", "", "/dir"),
+            ("/dir//new//", "", "/dir"),
+            ("/new", "", "/"),
+            ("//new", "", "/"),
+            ("new", "app/srv/", "/srv/app/."),
+            ("../new/", "app/srv/", "/srv/app/.."),
+            ("a/b/new", "", "/a/b"),
+            ("/", "", "/"),
+        ] {
+            let sections = [asked.as_bytes(), b"", base.as_bytes(), b""];
+            let event = Event::decode(&bytes(kind::WRITE, 0, flag::CREATED, sections)).unwrap();
+            let found = event.requested.map(|p| p.to_string());
+            assert_eq!((event.kind, found.as_deref()), (AccessKind::Write, Some(directory)), "{asked}");
+        }
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::{
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{HashMap, MapData, MapError, PerCpuArray, ProgramArray, RingBuf},
     programs::{BtfTracePoint, ProgramError},
 };
 use slim_common::{
-    config::{CGROUP_V2, Config},
+    config::{CGROUP_V2, Config, OPCODE_IN_REQUEST},
     counters::Counters,
     event::DedupKey,
     limits::RING_BYTES,
@@ -30,9 +30,15 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sl
 /// into scope before anything is reported about them.
 const PROGRAMS: [&str; 4] = ["cgroup_mkdir", "cgroup_rmdir", "sched_process_exec", "sys_exit"];
 
+/// Likewise, in order of preference: the first that this kernel has tells what goes by io_uring.
+const RING_PROGRAMS: [&str; 2] = ["io_uring_submit_req", "io_uring_submit_sqe"];
+
 /// How often a program is offered to the verifier, which ends with `EAGAIN` when a signal comes (kernel/bpf/verifier.c,
 /// `do_check`; libbpf tries five times as well).
 const LOAD_ATTEMPTS: u32 = 5;
+
+/// First kernel where a program with functions may start another (commits e411901c0b77 for x86, d4609a5d8c70 for arm64).
+const TAIL_CALLS: (u8, u8) = if cfg!(target_arch = "x86_64") { (5, 10) } else { (6, 0) };
 
 /// By which control groups containers are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +98,8 @@ pub struct Tracer {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     kernel_log: Option<KernelLog>,
+    /// Of [`RING_PROGRAMS`].
+    ring_program: Option<&'static str>,
     undecodable: u64,
 }
 
@@ -105,10 +113,12 @@ impl Tracer {
             return Err(TracerError::Stub);
         }
         // Gone before aya reads the same description for itself: the two together would be the agent's peak of memory.
-        let config = {
+        let (config, ring_program) = {
             let bytes =
                 fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
-            config(&Btf::parse(&bytes)?, options)?
+            let btf = Btf::parse(&bytes)?;
+            let requests = requests(&btf)?;
+            (config(&btf, options, requests.map_or(0, |(_, opcode)| opcode))?, requests.map(|(name, _)| name))
         };
         let aya_btf = AyaBtf::from_sys_fs().map_err(|source| TracerError::Btf { source })?;
         let mut loader = EbpfLoader::new();
@@ -124,13 +134,25 @@ impl Tracer {
         loader.override_global(aya_log::LEVEL, &level, true);
         let mut ebpf = loader.load(OBJECT).map_err(|source| TracerError::Load { source })?;
         let kernel_log = if level == 0 { None } else { Some(kernel_log(&mut ebpf)?) };
-        for name in PROGRAMS {
+        for name in PROGRAMS.into_iter().chain(ring_program) {
             attach(&mut ebpf, name, &aya_btf)?;
+        }
+        if config.tail_calls == 1 {
+            set_restart(&mut ebpf)?;
+        } else {
+            log::warn!(
+                "this kernel lets no program start itself again: the new names of rename and link are not seen"
+            );
+        }
+        if ring_program.is_none() {
+            log::warn!(
+                "this kernel does not tell of io_uring requests: files that are used by those are not counted"
+            );
         }
         let ring = ebpf.take_map("EVENTS").ok_or(TracerError::Map { name: "EVENTS" })?;
         let ring =
             RingBuf::try_from(ring).map_err(|source| TracerError::MapAccess { name: "EVENTS", source })?;
-        Ok(Self { ebpf, ring, kernel_log, undecodable: 0 })
+        Ok(Self { ebpf, ring, kernel_log, ring_program, undecodable: 0 })
     }
 
     /// Announces a container that has not started: its control group enters the scope when it is made.
@@ -246,7 +268,7 @@ impl Tracer {
     /// When the kernel refuses to tell.
     pub fn loss(&self) -> Result<Loss, TracerError> {
         let mut recursion_misses = 0;
-        for name in PROGRAMS {
+        for name in PROGRAMS.into_iter().chain(self.ring_program) {
             let program = self.ebpf.program(name).ok_or(TracerError::Program { name })?;
             let fd = program.fd().map_err(|source| TracerError::Attach { name, source })?;
             recursion_misses +=
@@ -295,7 +317,38 @@ fn interrupted(error: &ProgramError) -> bool {
     matches!(error, ProgramError::LoadError { io_error, .. } if io_error.raw_os_error() == Some(libc::EAGAIN))
 }
 
-fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
+/// Tells the program of system calls where it finds itself. The map stays with the others: the kernel empties it when its
+/// last descriptor is closed.
+fn set_restart(ebpf: &mut Ebpf) -> Result<(), TracerError> {
+    const PROGRAM: &str = "sys_exit";
+    const MAP: &str = "AGAIN";
+    let program = ebpf.program(PROGRAM).ok_or(TracerError::Program { name: PROGRAM })?;
+    let fd = program.fd().map_err(|source| TracerError::Attach { name: PROGRAM, source })?;
+    let fd = fd.try_clone().map_err(|source| TracerError::ProgramInfo { name: PROGRAM, source })?;
+    let map = ebpf.map_mut(MAP).ok_or(TracerError::Map { name: MAP })?;
+    ProgramArray::try_from(map)
+        .and_then(|mut map| map.set(0, &fd, 0))
+        .map_err(|source| TracerError::MapAccess { name: MAP, source })
+}
+
+/// The tracepoint that tells of io_uring requests, and which of its arguments is the operation; `None` when this kernel
+/// has none that we understand.
+fn requests(btf: &Btf<'_>) -> Result<Option<(&'static str, u32)>, TracerError> {
+    for name in RING_PROGRAMS {
+        let Some(arguments) = btf.tracepoint(name)? else { continue };
+        if arguments.first() == Some(&&b"io_kiocb"[..]) && btf.offset("io_kiocb", "opcode").is_ok() {
+            return Ok(Some((name, OPCODE_IN_REQUEST)));
+        }
+        // The operation is the only argument of a byte.
+        let opcode = arguments.iter().position(|argument| *argument == b"unsigned char");
+        if let Some(opcode @ 1..=3) = opcode {
+            return Ok(Some((name, opcode as u32)));
+        }
+    }
+    Ok(None)
+}
+
+fn config(btf: &Btf<'_>, options: &Options, ring_opcode: u32) -> Result<Config, TracerError> {
     let (cgroup_subsys, hierarchy_id) = match &options.cgroups {
         CgroupMode::V2 => (CGROUP_V2, 0),
         CgroupMode::V1 { controller, hierarchy_id } => {
@@ -313,7 +366,7 @@ fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
     }
     Ok(Config {
         seeds,
-        wakeup_bytes: u64::from(options.ring_bytes) / 4,
+        evidence_only_bytes: u64::from(options.ring_bytes) / 2,
         offsets: offsets::lookup(btf)?,
         host_dev: root_dev(Path::new("/"))?,
         // A root that we may not look into is one that we have no power over: then loading fails too, and says more.
@@ -321,6 +374,8 @@ fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
         hierarchy_id,
         cgroup_subsys,
         typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
+        ring_opcode,
+        tail_calls: u32::from((kernel.major, kernel.minor) >= TAIL_CALLS),
         adopt: u32::from(options.newcomers == Newcomers::Adopt),
     })
 }

@@ -27,6 +27,8 @@ pub struct Loss {
     pub entries_full: u64,
     /// Living processes whose open files could not be listed.
     pub snapshot_failed: u64,
+    /// Operations on paths that went by io_uring, where no system call shows them.
+    pub io_uring: u64,
 }
 
 impl Loss {
@@ -38,6 +40,7 @@ impl Loss {
             read_fault: counters.read_fault,
             path_too_long: counters.path_too_long,
             scope_full: counters.scope_full,
+            io_uring: counters.io_uring,
             ..Self::default()
         }
     }
@@ -68,6 +71,7 @@ impl Loss {
             unsorted,
             entries_full,
             snapshot_failed,
+            io_uring,
         } = *self;
         [
             ("ring_full", ring_full),
@@ -80,6 +84,7 @@ impl Loss {
             ("unsorted", unsorted),
             ("entries_full", entries_full),
             ("snapshot_failed", snapshot_failed),
+            ("io_uring", io_uring),
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)

@@ -57,6 +57,8 @@ fn members(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         mm_exe_file: btf.offset("mm_struct", "exe_file")?,
         binprm_file: btf.offset("linux_binprm", "file")?,
         binprm_filename: btf.offset("linux_binprm", "filename")?,
+        kiocb_opcode: btf.offset("io_kiocb", "opcode").unwrap_or(0),
+        reserved: 0,
     })
 }
 

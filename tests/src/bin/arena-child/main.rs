@@ -6,6 +6,7 @@
 
 mod enter;
 mod raw;
+mod sockets;
 mod steps;
 
 use std::{
