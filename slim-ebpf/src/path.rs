@@ -7,7 +7,7 @@ use slim_common::{
 };
 
 use crate::{
-    kernel::{Addr, Path, config, device},
+    kernel::{Addr, Path, config, device, hidden},
     maps::{Scratch, reload},
 };
 
@@ -168,10 +168,13 @@ fn append_name(scratch: &mut Scratch, name: u64, len: u32) -> Result<(), WalkErr
     if at >= SECTIONS_MAX as u32 {
         return Err(WalkError::TooLong);
     }
-    // SAFETY: `at` is below SECTIONS_MAX and `len` at most NAME_MAX, so with the `/` all stays within the
+    // Up to 6.1 the verifier does not see that the register which was compared and the copy that was spilled before are
+    // the same number.
+    let place = hidden(u64::from(at)) & (SECTIONS_MAX as u64 - 1);
+    // SAFETY: `place` is below SECTIONS_MAX and `len` at most NAME_MAX, so with the `/` all stays within the
     // sections and their slack; the helper checks the source.
     unsafe {
-        let target = (&raw mut scratch.sections).cast::<u8>().add(at as usize);
+        let target = (&raw mut scratch.sections).cast::<u8>().add(place as usize);
         if copy_kernel(target.cast::<c_void>(), len, name as *const c_void) != 0 {
             return Err(WalkError::Fault);
         }
