@@ -140,7 +140,7 @@ impl Aggregate {
     pub fn add(&mut self, event: Event) {
         self.events += 1;
         let witness = self.witness(event.comm, event.exe, event.pid, event.time_ns);
-        let same = event.object == event.requested;
+        let same = event.object.as_ref().zip(event.requested.as_ref()).is_some_and(|(a, b)| a.reads_as(b));
         let [object, requested] = [event.object, event.requested.filter(|_| !same)].map(|path| {
             let key = AccessKey { path: path?, kind: event.kind, outcome: event.outcome };
             self.access(event.target, key, &witness)

@@ -79,7 +79,7 @@ impl Event {
         let requested = reader.take(lens[0] as usize)?;
         let object = climb(reader.take(lens[1] as usize)?)?;
         let base = climb(reader.take(lens[2] as usize)?)?;
-        let _root = climb(reader.take(lens[3] as usize)?)?;
+        let root = climb(reader.take(lens[3] as usize)?)?;
         let exe = reader.take(lens[4] as usize)?;
         if !reader.bytes.is_empty() {
             return Err(DecodeError::Length { have: bytes.len(), want: reader.want });
@@ -97,7 +97,7 @@ impl Event {
                 .then(|| RequestedPath::new(object))
                 .transpose()
                 .map_err(|_| DecodeError::Path)?,
-            requested: absolute(base, made_in(requested, flags))?,
+            requested: absolute(base, &root, made_in(requested, flags))?,
             exe: if exe.is_empty() { Vec::new() } else { climb(exe)? },
         })
     }
@@ -134,8 +134,8 @@ fn climb(walk: &[u8]) -> Result<Vec<u8>, DecodeError> {
 }
 
 /// The requested string behind the base from which it starts. For an absolute string that is the task's root, which is
-/// not the container's after a chroot.
-fn absolute(base: Vec<u8>, requested: &[u8]) -> Result<Option<RequestedPath>, DecodeError> {
+/// not the container's after a chroot. A working directory outside of the root is no part of it: nothing holds `..` there.
+fn absolute(base: Vec<u8>, root: &[u8], requested: &[u8]) -> Result<Option<RequestedPath>, DecodeError> {
     if requested.is_empty() {
         return Ok(None);
     }
@@ -146,7 +146,14 @@ fn absolute(base: Vec<u8>, requested: &[u8]) -> Result<Option<RequestedPath>, De
         path.push(b'/');
     }
     path.extend_from_slice(requested);
-    RequestedPath::new(path).map(Some).map_err(|_| DecodeError::Path)
+    let below = if root == b"/" { None } else { path.strip_prefix(root) };
+    let rest = below.filter(|rest| rest.first() == Some(&b'/'));
+    match rest {
+        Some(rest) => RequestedPath::below(root, rest),
+        None => RequestedPath::new(path),
+    }
+    .map(Some)
+    .map_err(|_| DecodeError::Path)
 }
 
 /// The requested string, or of a name that the call made the directory in which it did so.
@@ -236,6 +243,26 @@ mod tests {
         // After chroot("/jail") the string is absolute, but not from the container's root.
         check(0, [b"/etc/passwd", b"", b"jail/", b""], None, Some("/jail/etc/passwd"), "");
         check(on_root, [b"", b"", b"", b""], Some("/"), None, "");
+    }
+
+    #[test]
+    fn a_jail_holds_its_paths() {
+        for (base, root, asked, expected) in [
+            ("jail/", "jail/", "/../x", ("/jail", "/../x")),
+            ("dir/jail/", "jail/", "../../x", ("/jail", "/dir/../../x")),
+            ("", "jail/", "x", ("", "/x")),
+            ("jailed/", "jail/", "x", ("", "/jailed/x")),
+            ("dir/", "", "../x", ("", "/dir/../x")),
+        ] {
+            let found =
+                absolute(climb(base.as_bytes()).unwrap(), &climb(root.as_bytes()).unwrap(), asked.as_bytes());
+            let found = found.unwrap().unwrap();
+            assert_eq!(
+                found.parts(),
+                (expected.0.as_bytes(), expected.1.as_bytes()),
+                "{base} {root} {asked}"
+            );
+        }
     }
 
     #[test]

@@ -234,6 +234,12 @@ const DIRECTORIES: &[Case] = &[
     ("listed on another mount", "mount tmpfs /mnt; dir /mnt; list", "open /mnt"),
     ("no directory to list", "slot /file; list = ENOTDIR", "open /file"),
     ("chroot, then stat", "chroot /jail; stat /file", "stat /jail, stat /jail/file"),
+    // The host knows where this stops.
+    (
+        "chroot, then above its root",
+        "chroot /jail; open /../file",
+        "open /jail/../file, open /jail/file, stat /jail",
+    ),
     ("chroot, then open", "chroot /jail; open /dir/file", "open /jail/dir/file, stat /jail"),
     (
         "chroot to another mount",
@@ -290,12 +296,6 @@ const SOCKETS: &[Case] = &[
 
 /// What the tracer does not get right, as it is: whoever repairs one of these moves it to the tables above.
 const LIMITS: &[Case] = &[
-    // `..` stops at the root of the task; the object is right.
-    (
-        "above a root by chroot",
-        "chroot /jail; open /../file",
-        "open /jail/../file, open /jail/file, stat /jail",
-    ),
     // The first root that is seen counts as the container's, unless the host tells which one it is.
     (
         "chroot to another mount, first of all",
@@ -304,6 +304,7 @@ const LIMITS: &[Case] = &[
     ),
     // Only opens know an object behind the links of /proc; the host knows no /proc of the image.
     ("stat by /proc/self/root", "mount proc /proc; stat /proc/self/root/file", "stat /proc/self/root/file"),
+    ("open by io_uring", "ring-open /file; ring-open /absent = ENOENT", "lost io_uring 2"),
     ("stat by /proc/self/cwd", "mount proc /proc; stat /proc/self/cwd/file", "stat /proc/self/cwd/file"),
     (
         "stat by /proc/self/fd",

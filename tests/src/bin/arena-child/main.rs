@@ -6,6 +6,7 @@
 
 mod enter;
 mod raw;
+mod ring;
 mod sockets;
 mod steps;
 

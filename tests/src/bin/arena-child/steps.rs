@@ -14,7 +14,7 @@ use slim_tests::kernel::errno;
 
 use crate::{
     raw::{call, interrupted},
-    sockets,
+    ring, sockets,
 };
 
 const AT_FDCWD: usize = libc::AT_FDCWD as usize;
@@ -148,6 +148,7 @@ impl Runner {
                 let flags = libc::AT_EMPTY_PATH as usize;
                 spawn(libc::SYS_execveat, [slot, empty, arguments.as_ptr() as usize, 0, flags])
             }
+            "ring-open" => ring::open(path),
             "list" => call(libc::SYS_getdents64, [slot, buffer, 8192]),
             // Instead of this process: the sentinel must then be opened by the program.
             "become" => call(libc::SYS_execve, [path, [path, argument(1), 0].as_ptr() as usize, 0]),
