@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use slim_common::{
     config::Config,
@@ -14,7 +14,7 @@ use slim_common::{
     scope::{ContainerId, ScopeEntry},
 };
 
-use crate::syscalls::Call;
+use crate::{scope::Asked, syscalls::Call};
 
 /// `BPF_F_NO_PREALLOC`: memory grows with what is used, not with the limit.
 const NO_PREALLOC: u32 = 1;
@@ -26,6 +26,14 @@ pub static CONFIG: Config = Config::ZERO;
 /// Control group id to target.
 #[map]
 pub static SCOPE: HashMap<u64, ScopeEntry> = HashMap::with_max_entries(SCOPE_ENTRIES, NO_PREALLOC);
+
+/// How often the host changed [`SCOPE`]: what a CPU remembers of it ends with that.
+#[map]
+pub static SCOPE_CHANGES: Array<u64> = Array::with_max_entries(1, 0);
+
+/// The control group that each program asked for last on this CPU, by [`Asker`](crate::scope::Asker).
+#[map]
+pub static ASKED: PerCpuArray<Asked> = PerCpuArray::with_max_entries(3, 0);
 
 /// Containers whose control group will appear: id to target.
 #[map]

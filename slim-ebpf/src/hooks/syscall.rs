@@ -20,7 +20,7 @@ use crate::{
     emit::{self, Access},
     kernel::{self, config},
     maps::{AGAIN, CALL, SYSCALL_SCRATCH, Scratch, count, reload},
-    scope::{NoRoot, Root, Scope},
+    scope::{Asker, NoRoot, Root, Scope},
     syscalls::{self, AT_FDCWD, Call},
 };
 
@@ -44,7 +44,7 @@ pub enum Skip {
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs = ctx.arg(0);
     if let Some(found) = syscalls::find(regs)
-        && let Some(scope) = Scope::current()
+        && let Some(scope) = Scope::current(Asker::Syscall)
         && let Some(call) = CALL.get_ptr_mut(0)
     {
         // SAFETY: a per-CPU map value of this program alone, which is not preempted.

@@ -8,18 +8,25 @@ use std::{
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, MapError, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, ProgramArray, RingBuf},
     programs::{BtfTracePoint, ProgramError},
 };
 use slim_common::{
-    config::{CGROUP_V2, Config, OPCODE_IN_REQUEST},
+    config::{CGROUP_V2, Config},
     counters::Counters,
     event::DedupKey,
     limits::RING_BYTES,
     scope::{ContainerId, ScopeEntry},
 };
 
-use super::{TracerError, btf::Btf, event::Event, loss::Loss, offsets, recursion};
+use super::{
+    TracerError,
+    btf::Btf,
+    event::Event,
+    io_uring::{self, Requests},
+    loss::Loss,
+    offsets, recursion,
+};
 
 const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -29,9 +36,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sl
 /// Each program with the raw tracepoint that it is attached to; both have the same name. The order matters: groups come
 /// into scope before anything is reported about them.
 const PROGRAMS: [&str; 4] = ["cgroup_mkdir", "cgroup_rmdir", "sched_process_exec", "sys_exit"];
-
-/// Likewise, in order of preference: the first that this kernel has tells what goes by io_uring.
-const RING_PROGRAMS: [&str; 2] = ["io_uring_submit_req", "io_uring_submit_sqe"];
 
 /// How often a program is offered to the verifier, which ends with `EAGAIN` when a signal comes (kernel/bpf/verifier.c,
 /// `do_check`; libbpf tries five times as well).
@@ -91,6 +95,17 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Whether the kernel can make maps of these sizes. It would say no more than that they are invalid.
+    fn check(&self) -> Result<(), TracerError> {
+        let page = rustix::param::page_size();
+        if !self.ring_bytes.is_power_of_two() || (self.ring_bytes as usize) < page {
+            return Err(TracerError::RingSize { bytes: self.ring_bytes, page });
+        }
+        if self.seen_entries == Some(0) { Err(TracerError::NoEntries) } else { Ok(()) }
+    }
+}
+
 type KernelLog = aya_log::EbpfLogger<&'static dyn log::Log>;
 
 /// The loaded and attached programs. Dropping it detaches them and frees all kernel memory.
@@ -98,8 +113,10 @@ pub struct Tracer {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     kernel_log: Option<KernelLog>,
-    /// Of [`RING_PROGRAMS`].
+    /// The program that counts io_uring requests, where this kernel tells of them.
     ring_program: Option<&'static str>,
+    /// How often the scope was changed; what the programs remember of it ends with that.
+    scope_changes: u64,
     undecodable: u64,
 }
 
@@ -112,13 +129,14 @@ impl Tracer {
         if OBJECT.is_empty() {
             return Err(TracerError::Stub);
         }
+        options.check()?;
         // Gone before aya reads the same description for itself: the two together would be the agent's peak of memory.
         let (config, ring_program) = {
             let bytes =
                 fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
             let btf = Btf::parse(&bytes)?;
-            let requests = requests(&btf)?;
-            (config(&btf, options, requests.map_or(0, |(_, opcode)| opcode))?, requests.map(|(name, _)| name))
+            let requests = io_uring::requests(&btf)?;
+            (config(&btf, options, requests)?, requests.map(|requests| requests.program))
         };
         let aya_btf = AyaBtf::from_sys_fs().map_err(|source| TracerError::Btf { source })?;
         let mut loader = EbpfLoader::new();
@@ -152,7 +170,7 @@ impl Tracer {
         let ring = ebpf.take_map("EVENTS").ok_or(TracerError::Map { name: "EVENTS" })?;
         let ring =
             RingBuf::try_from(ring).map_err(|source| TracerError::MapAccess { name: "EVENTS", source })?;
-        Ok(Self { ebpf, ring, kernel_log, ring_program, undecodable: 0 })
+        Ok(Self { ebpf, ring, kernel_log, ring_program, scope_changes: 0, undecodable: 0 })
     }
 
     /// Announces a container that has not started: its control group enters the scope when it is made.
@@ -188,7 +206,14 @@ impl Tracer {
     pub fn watch(&mut self, cgroup: u64, entry: ScopeEntry) -> Result<(), TracerError> {
         self.map::<u64, ScopeEntry>("SCOPE")?
             .insert(cgroup, entry, 0)
-            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })
+            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })?;
+        // Afterwards: whoever finds the new number finds the new entry.
+        const CHANGES: &str = "SCOPE_CHANGES";
+        self.scope_changes += 1;
+        let map = self.ebpf.map_mut(CHANGES).ok_or(TracerError::Map { name: CHANGES })?;
+        Array::try_from(map)
+            .and_then(|mut map| map.set(0, self.scope_changes, 0))
+            .map_err(|source| TracerError::MapAccess { name: CHANGES, source })
     }
 
     /// The container for which the kernel took control group `cgroup` into the scope on its own.
@@ -331,24 +356,7 @@ fn set_restart(ebpf: &mut Ebpf) -> Result<(), TracerError> {
         .map_err(|source| TracerError::MapAccess { name: MAP, source })
 }
 
-/// The tracepoint that tells of io_uring requests, and which of its arguments is the operation; `None` when this kernel
-/// has none that we understand.
-fn requests(btf: &Btf<'_>) -> Result<Option<(&'static str, u32)>, TracerError> {
-    for name in RING_PROGRAMS {
-        let Some(arguments) = btf.tracepoint(name)? else { continue };
-        if arguments.first() == Some(&&b"io_kiocb"[..]) && btf.offset("io_kiocb", "opcode").is_ok() {
-            return Ok(Some((name, OPCODE_IN_REQUEST)));
-        }
-        // The operation is the only argument of a byte.
-        let opcode = arguments.iter().position(|argument| *argument == b"unsigned char");
-        if let Some(opcode @ 1..=3) = opcode {
-            return Ok(Some((name, opcode as u32)));
-        }
-    }
-    Ok(None)
-}
-
-fn config(btf: &Btf<'_>, options: &Options, ring_opcode: u32) -> Result<Config, TracerError> {
+fn config(btf: &Btf<'_>, options: &Options, requests: Option<Requests>) -> Result<Config, TracerError> {
     let (cgroup_subsys, hierarchy_id) = match &options.cgroups {
         CgroupMode::V2 => (CGROUP_V2, 0),
         CgroupMode::V1 { controller, hierarchy_id } => {
@@ -374,7 +382,7 @@ fn config(btf: &Btf<'_>, options: &Options, ring_opcode: u32) -> Result<Config, 
         hierarchy_id,
         cgroup_subsys,
         typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
-        ring_opcode,
+        ring_opcode: requests.map_or(0, |requests| requests.opcode),
         tail_calls: u32::from((kernel.major, kernel.minor) >= TAIL_CALLS),
         adopt: u32::from(options.newcomers == Newcomers::Adopt),
     })
