@@ -379,7 +379,8 @@ fn cgroup_mode(engine: &EngineInfo) -> Result<CgroupMode, TracerError> {
 
 /// The tracer's options. The two variables are for tests, which provoke loss with them.
 fn options(cgroups: CgroupMode, newcomers: tracer::Newcomers, engine: &EngineInfo) -> Options {
-    let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    // What is no number becomes one that the tracer refuses.
+    let number = |name| std::env::var(name).ok().map(|value| value.parse().unwrap_or(0));
     let defaults = Options::default();
     Options {
         // The engine's own root, where it is another than ours: its processes are there before they enter a container.

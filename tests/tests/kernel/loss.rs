@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use slim_common::limits::WALK_STEPS;
-use slim_host::tracer::Options;
+use slim_host::tracer::{Options, TracerError};
 use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run};
 
 use crate::plan;
@@ -163,4 +163,20 @@ fn what_lies_too_deep_on_another_file_system_is_not_the_images() -> Result<()> {
     assert_eq!(session.accesses(0)?, expected);
     assert_eq!(session.tracer.counters()?.path_too_long_elsewhere, 1);
     session.check_complete()
+}
+
+#[test]
+fn sizes_that_no_map_can_have_are_refused() {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
+    let sizes = |ring_bytes, seen_entries| Options { ring_bytes, seen_entries, ..Options::default() };
+    for options in [sizes(0, None), sizes(page / 2, None), sizes(page * 3, None), sizes(page, Some(0))] {
+        let refused = slim_host::tracer::Tracer::start(&options).err();
+        assert!(
+            matches!(
+                refused,
+                Some(TracerError::RingSize { .. } | TracerError::NoEntries | TracerError::Stub)
+            ),
+            "{options:?}: {refused:?}"
+        );
+    }
 }
