@@ -54,6 +54,9 @@ fn last_link(kind: AccessKind) -> LastLink {
         | AccessKind::Access
         | AccessKind::Chdir
         | AccessKind::Modify
+        | AccessKind::Readdir
+        | AccessKind::Connect
+        | AccessKind::Write
         | AccessKind::Snapshot
         // The name behind a link is known by itself, unless the kernel forgot it.
         | AccessKind::Resolved => LastLink::Follow,
