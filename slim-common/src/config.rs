@@ -4,6 +4,9 @@
 /// Value of [`Config::cgroup_subsys`] when containers live in the unified (v2) hierarchy.
 pub const CGROUP_V2: u32 = u32::MAX;
 
+/// Value of [`Config::ring_opcode`] when the tracepoint gives the request, and that has the operation.
+pub const OPCODE_IN_REQUEST: u32 = 0;
+
 /// Byte offsets of kernel structure members, from the running kernel's BTF.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +97,10 @@ pub struct Offsets {
     pub inode_mode: u32,
     /// `struct super_block`.s_root
     pub sb_root: u32,
+    /// `struct io_kiocb`.opcode; 0 in a kernel without io_uring.
+    pub kiocb_opcode: u32,
+    /// Fills the structure to a multiple of eight bytes.
+    pub reserved: u32,
 }
 
 /// Everything that the programs take from the host.
@@ -102,8 +109,8 @@ pub struct Offsets {
 pub struct Config {
     /// Random seeds of the path hash, so that nobody can prepare colliding names.
     pub seeds: [u64; 2],
-    /// Bytes waiting in the ring above which the agent is woken at once.
-    pub wakeup_bytes: u64,
+    /// Bytes waiting in the ring above which only evidence is sent, and nothing that keeps no file.
+    pub evidence_only_bytes: u64,
     /// Kernel structure offsets.
     pub offsets: Offsets,
     /// Device (kernel `dev_t`) of the host's root file system: a task rooted there has not entered its container.
@@ -116,6 +123,11 @@ pub struct Config {
     pub cgroup_subsys: u32,
     /// 1 where `bpf_get_current_task_btf` exists (Linux 5.11): the current task is then read without helper calls.
     pub typed_task: u32,
+    /// Which argument of the io_uring tracepoint is the operation, or [`OPCODE_IN_REQUEST`].
+    pub ring_opcode: u32,
+    /// 1 where a program with functions may start itself again (Linux 5.10 on x86-64, 6.0 on arm64): the second path of
+    /// `rename` and `link` is then seen as well.
+    pub tail_calls: u32,
     /// 1 when every new container is to be traced until the host knows whether it is wanted; see
     /// [`crate::scope::UNASSIGNED`].
     pub adopt: u32,
@@ -123,14 +135,14 @@ pub struct Config {
     pub dentry_lists: u32,
 }
 
-const _: () = assert!(size_of::<Offsets>() == 43 * 4);
-const _: () = assert!(size_of::<Config>() == 24 + 43 * 4 + 28);
+const _: () = assert!(size_of::<Offsets>() == 45 * 4);
+const _: () = assert!(size_of::<Config>() == 24 + 45 * 4 + 36);
 
 impl Config {
     /// All zero: the programs refuse nothing by it, the host always overrides it.
     pub const ZERO: Self = Self {
         seeds: [0; 2],
-        wakeup_bytes: 0,
+        evidence_only_bytes: 0,
         offsets: Offsets {
             task_files: 0,
             task_fs: 0,
@@ -175,12 +187,16 @@ impl Config {
             dentry_sibling: 0,
             inode_mode: 0,
             sb_root: 0,
+            kiocb_opcode: 0,
+            reserved: 0,
         },
         host_dev: 0,
         runtime_dev: 0,
         hierarchy_id: 0,
         cgroup_subsys: 0,
         typed_task: 0,
+        ring_opcode: 0,
+        tail_calls: 0,
         adopt: 0,
         dentry_lists: 0,
     };

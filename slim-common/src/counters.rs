@@ -19,11 +19,13 @@ pub struct Counters {
     pub path_too_long_elsewhere: u64,
     /// Loss: a map of control groups was full, a container was not traced.
     pub scope_full: u64,
-    /// Not loss: a lookup of an absent name was not reported (its ring event did not fit).
+    /// Not loss: what keeps no file (a lookup of an absent name, a new name in a directory) found no room in the ring.
     pub absent_dropped: u64,
+    /// Loss: an operation on a path was submitted to io_uring, where system calls do not show it.
+    pub io_uring: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 64);
+const _: () = assert!(size_of::<Counters>() == 72);
 
 impl Counters {
     /// The sum of two sets. Totals of 64 bits do not overflow in the life of a machine.
@@ -38,6 +40,7 @@ impl Counters {
             path_too_long_elsewhere: self.path_too_long_elsewhere + other.path_too_long_elsewhere,
             scope_full: self.scope_full + other.scope_full,
             absent_dropped: self.absent_dropped + other.absent_dropped,
+            io_uring: self.io_uring + other.io_uring,
         }
     }
 }

@@ -11,3 +11,4 @@ pub mod event;
 pub mod limits;
 pub mod scope;
 pub mod sweep;
+pub mod syscalls;

@@ -24,9 +24,10 @@ pub const CONTAINER_ID_LEN: usize = 64;
 /// spellings and kinds; a full map is counted and events are then sent without deduplication.
 pub const SEEN_ENTRIES: u32 = 1 << 20;
 
-/// Distinct names looked for and absent. Programs probe for unbounded numbers of absent names, and absence is
-/// no evidence for keeping a file, so this map forgets the oldest (LRU) instead of filling up.
-pub const ABSENT_ENTRIES: u32 = 1 << 14;
+/// Accesses that the kernel remembers for a while: of absent names, of names that a program makes and removes, of which
+/// there is no end, and of what finds no room among [`SEEN_ENTRIES`]. This map forgets the oldest (LRU) instead of filling
+/// up; what it forgot is sent again, which changes nothing.
+pub const RECENT_ENTRIES: u32 = 1 << 14;
 
 /// Control groups in scope at once: containers plus their nested groups.
 pub const SCOPE_ENTRIES: u32 = 1 << 14;

@@ -10,15 +10,19 @@
 
 use core::arch::asm;
 
-use slim_common::{event::DedupKey, limits::PATH_MAX};
+use slim_common::{
+    event::{DedupKey, flag, kind},
+    limits::PATH_MAX,
+};
 
 use crate::{
     kernel::{Identity, config},
-    maps::{ABSENT, SEEN, Scratch},
+    maps::{RECENT, SEEN, Scratch},
 };
 
 const BPF_NOEXIST: u64 = 1;
 const EEXIST: i32 = -17;
+const ENOENT: i32 = 2;
 
 /// Two lanes of multiply-and-fold over 64-bit words.
 pub struct PathHash {
@@ -74,8 +78,9 @@ impl PathHash {
     /// They are not mixed but added, half to each lane: two accesses with the same paths differ in one lane then for
     /// certain, two with different paths differ by the lanes themselves.
     #[inline(always)]
-    pub fn key(self, kind: u32, result: i32, target: u32, root_dev: u32) -> DedupKey {
+    pub fn key(self, kind: u32, flags: u32, result: i32, target: u32, root_dev: u32) -> DedupKey {
         let [a, b] = self.lanes;
+        let kind = kind | (flags & flag::CREATED) << 8;
         let place = u64::from(target) << 32 | u64::from(root_dev);
         let meaning = u64::from(result.cast_unsigned()) << 32 | u64::from(kind);
         [a ^ place, b ^ meaning]
@@ -89,21 +94,34 @@ pub fn leading_bytes(word: u64, count: u32) -> u64 {
     word & !others
 }
 
-/// Which map holds the key.
+/// For how long a key is remembered.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
-    /// The path was there, or its absence is not certain.
-    Present,
-    /// `ENOENT`: no evidence for keeping a file.
-    Absent,
+pub enum Memory {
+    /// Until the end, and counted.
+    Lasting,
+    /// For a while: there is no end of these, and to send them again changes nothing.
+    Fading,
+}
+
+impl Memory {
+    /// How long an access is to be remembered.
+    #[inline(always)]
+    pub fn of(kind: u32, result: i32, flags: u32) -> Self {
+        // Names of temporary files are made, renamed and removed all day long, each of them once.
+        if result == -ENOENT || kind == kind::MODIFY || flags & flag::CREATED != 0 {
+            Self::Fading
+        } else {
+            Self::Lasting
+        }
+    }
 }
 
 /// Whether the access was claimed before; it is counted then.
 #[inline(always)]
-pub fn is_known(key: &DedupKey, presence: Presence) -> bool {
-    let total = match presence {
-        Presence::Present => SEEN.get_ptr_mut(key),
-        Presence::Absent => ABSENT.get_ptr_mut(key),
+pub fn is_known(key: &DedupKey, memory: Memory) -> bool {
+    let total = match memory {
+        Memory::Lasting => SEEN.get_ptr_mut(key),
+        Memory::Fading => RECENT.get_ptr_mut(key),
     };
     total.map(add_one).is_some()
 }
@@ -112,38 +130,42 @@ pub fn is_known(key: &DedupKey, presence: Presence) -> bool {
 pub enum Claim {
     /// First of its kind: send it.
     New,
-    /// Another CPU claimed it at the same time; it is counted there.
+    /// It was claimed before, or at the same time by another CPU; it is counted there.
     Duplicate,
-    /// The map is full: send it all the same.
+    /// The map is full: send it all the same. It is remembered for a while only, so it may come again.
     Unrecorded,
 }
 
 /// Claims `key`, which was not known.
 #[inline(always)]
-pub fn claim(key: &DedupKey, presence: Presence) -> Claim {
-    let inserted = match presence {
-        Presence::Present => SEEN.insert(key, &1, BPF_NOEXIST),
-        Presence::Absent => ABSENT.insert(key, &1, BPF_NOEXIST),
-    };
-    match inserted {
-        Ok(()) => Claim::New,
-        Err(EEXIST) => {
-            // Whoever claimed it may have taken the claim back meanwhile, and counted that as loss.
-            is_known(key, presence);
-            Claim::Duplicate
+pub fn claim(key: &DedupKey, memory: Memory) -> Claim {
+    if memory == Memory::Lasting {
+        match SEEN.insert(key, &1, BPF_NOEXIST) {
+            Ok(()) => return Claim::New,
+            Err(EEXIST) => {
+                // Whoever claimed it may have taken the claim back meanwhile, and counted that as loss.
+                is_known(key, memory);
+                return Claim::Duplicate;
+            }
+            Err(_) => {}
         }
-        Err(_) => Claim::Unrecorded,
+    }
+    match RECENT.insert(key, &1, BPF_NOEXIST) {
+        Err(EEXIST) => Claim::Duplicate,
+        Ok(()) if memory == Memory::Fading => Claim::New,
+        // Of the map that forgets this is no more than a moment's trouble.
+        Ok(()) | Err(_) => Claim::Unrecorded,
     }
 }
 
 /// Takes a claim back.
 #[inline(always)]
-pub fn release(key: &DedupKey, presence: Presence) {
+pub fn release(key: &DedupKey, memory: Memory) {
     // A failure means that the key is gone already, which is what we want.
-    let _ = match presence {
-        Presence::Present => SEEN.remove(key),
-        Presence::Absent => ABSENT.remove(key),
-    };
+    if memory == Memory::Lasting {
+        let _ = SEEN.remove(key);
+    }
+    let _ = RECENT.remove(key);
 }
 
 /// Adds one to a map value that other CPUs add to as well.

@@ -11,12 +11,12 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use slim_common::{
-    event::{DedupKey, EventHeader, flag},
+    event::{DedupKey, EventHeader, flag, kind},
     limits::{PATH_MAX, SECTIONS_MAX},
 };
 
 use crate::{
-    dedup::{self, Claim, PathHash, Presence},
+    dedup::{self, Claim, Memory, PathHash},
     kernel::{Addr, Identity, Own, Path, config, device, hidden},
     maps::{EVENTS, Scratch, VFS_SCRATCH, count, reload},
     path::{Section, WalkError, walk},
@@ -24,7 +24,6 @@ use crate::{
 };
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
-const BPF_RB_FORCE_WAKEUP: u64 = 2;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 /// The open made the file (`FMODE_CREATED`, include/linux/fs.h, Linux 4.19).
 const FMODE_CREATED: u32 = 0x10_0000;
@@ -118,8 +117,8 @@ pub fn access<C: EbpfContext>(
     access: &Access,
     hash: PathHash,
 ) {
-    let key = hash.key(access.kind, access.result, scope.target(), root.dev);
-    if dedup::is_known(&key, presence(access.result)) {
+    let key = hash.key(access.kind, access.flags, access.result, scope.target(), root.dev);
+    if dedup::is_known(&key, Memory::of(access.kind, access.result, access.flags)) {
         return;
     }
     fill(scratch, scope, root, access, key);
@@ -154,8 +153,8 @@ pub fn object<C: EbpfContext>(ctx: &C, scope: &Scope, reached: &Reached) -> Opti
     }
     let mut hash = PathHash::new();
     hash.identity(&identity);
-    let key = hash.key(reached.kind, 0, scope.target(), root.home);
-    if dedup::is_known(&key, Presence::Present) {
+    let key = hash.key(reached.kind, 0, 0, scope.target(), root.home);
+    if dedup::is_known(&key, Memory::of(reached.kind, 0, 0)) {
         return Some(());
     }
     // SAFETY: a per-CPU map value of the calling program alone, which does not run twice at once.
@@ -178,6 +177,13 @@ fn fill(scratch: &mut Scratch, scope: &Scope, root: &Root, access: &Access, key:
     scratch.file = access.file.0;
     scratch.starts[Section::OBJECT] = access.object.0;
     scratch.starts[Section::BASE] = access.base.0;
+    scratch.starts[Section::ROOT] = if access.flags & flag::IN_ROOT != 0 {
+        access.base.0
+    } else if root.is_containers(scope) {
+        0
+    } else {
+        root.fs.addr().member(config!(offsets.fs_root)).0
+    };
     scratch.home = root.home;
     let header = &mut scratch.header;
     header.key = key;
@@ -194,10 +200,10 @@ fn fill(scratch: &mut Scratch, scope: &Scope, root: &Root, access: &Access, key:
 /// that whatever the verifier found before it follows this only once.
 #[inline(never)]
 fn claim_and_send(ctx: *mut c_void, scratch: &mut Scratch) {
-    if is_created(scratch) {
+    if is_created(scratch) && becomes_creation(scratch).is_none() {
         return;
     }
-    match dedup::claim(&scratch.header.key, presence(reload(&scratch.header.result))) {
+    match dedup::claim(&scratch.header.key, memory(scratch)) {
         Claim::Duplicate => return,
         Claim::New => {}
         Claim::Unrecorded => {
@@ -213,23 +219,53 @@ fn claim_and_send(ctx: *mut c_void, scratch: &mut Scratch) {
         }
         Err(failure) => {
             // Asked again instead of remembered: what is alive across `send` multiplies the verifier's work.
-            let presence = presence(reload(&scratch.header.result));
-            dedup::release(&scratch.header.key, presence);
-            match (presence, failure) {
-                (Presence::Absent, _) => count!(absent_dropped),
-                (Presence::Present, Failure::RingFull) => count!(ring_full),
-                (Presence::Present, Failure::Walk(WalkError::Fault)) => count!(read_fault),
-                (Presence::Present, Failure::Walk(WalkError::TooLong)) if concerns_home(scratch) => {
-                    count!(path_too_long);
-                }
-                (Presence::Present, Failure::Walk(WalkError::TooLong)) => count!(path_too_long_elsewhere),
+            dedup::release(&scratch.header.key, memory(scratch));
+            match failure {
+                _ if keeps_nothing(scratch) => count!(absent_dropped),
+                Failure::RingFull => count!(ring_full),
+                Failure::Walk(WalkError::Fault) => count!(read_fault),
+                Failure::Walk(WalkError::TooLong) if concerns_home(scratch) => count!(path_too_long),
+                Failure::Walk(WalkError::TooLong) => count!(path_too_long_elsewhere),
             }
         }
     }
 }
 
-/// Whether the call made the file that it opened: then it is not in the image. Each file without a name would be an
-/// object of its own, and there is no end of those.
+/// How long the access in `scratch` is to be remembered.
+#[inline(always)]
+fn memory(scratch: &Scratch) -> Memory {
+    let header = &scratch.header;
+    Memory::of(reload(&header.kind), reload(&header.result), reload(&header.flags))
+}
+
+/// Whether the access keeps no file of the image, whatever its path: there is no end of those.
+#[inline(always)]
+fn keeps_nothing(scratch: &Scratch) -> bool {
+    reload(&scratch.header.result) == -ENOENT || reload(&scratch.header.flags) & flag::CREATED != 0
+}
+
+/// Makes of a file that the call created a name that was made in a directory: one access for each directory. `None` when
+/// that is known, or does not concern the image.
+#[inline(always)]
+fn becomes_creation(scratch: &mut Scratch) -> Option<()> {
+    let object = Addr(reload(&scratch.starts[Section::OBJECT]));
+    if object.0 == 0 {
+        return None;
+    }
+    let directory = object.follow(config!(offsets.dentry_parent))?;
+    let mut hash = PathHash::new();
+    hash.identity(&Identity::of(directory)?);
+    let header = &mut scratch.header;
+    header.kind = kind::WRITE;
+    header.flags |= flag::CREATED;
+    header.requested_len = 0;
+    header.key = hash.key(kind::WRITE, flag::CREATED, 0, reload(&header.target), reload(&scratch.home));
+    scratch.starts[Section::BASE] = 0;
+    scratch.starts[Section::ROOT] = 0;
+    if dedup::is_known(&scratch.header.key, Memory::Fading) { None } else { Some(()) }
+}
+
+/// Whether the call made the file that it opened: then it is not in the image. There is no end of such files.
 #[inline(always)]
 fn is_created(scratch: &Scratch) -> bool {
     let file = Addr(scratch.file);
@@ -249,11 +285,6 @@ fn concerns_home(scratch: &Scratch) -> bool {
     Path::read(base).is_some_and(|path| device(path.dentry) == reload(&scratch.home))
 }
 
-#[inline(always)]
-fn presence(result: i32) -> Presence {
-    if result == -ENOENT { Presence::Absent } else { Presence::Present }
-}
-
 enum Failure {
     RingFull,
     Walk(WalkError),
@@ -266,11 +297,12 @@ fn send(scratch: &mut Scratch) -> Result<(), Failure> {
     scratch.end = requested;
     scratch.starts[Section::EXE] = executable(Own::task().addr()).unwrap_or(Addr(0)).0;
     walk(scratch).map_err(Failure::Walk)?;
-    let [object, base, exe, _] = scratch.ends;
+    let [object, base, root, exe] = scratch.ends;
     let header = &mut scratch.header;
     header.object_len = object.wrapping_sub(requested);
     header.base_len = base.wrapping_sub(object);
-    header.exe_len = exe.wrapping_sub(base);
+    header.root_len = root.wrapping_sub(base);
+    header.exe_len = exe.wrapping_sub(root);
     // SAFETY: the helpers have no precondition but a buffer of the size that they are told.
     unsafe {
         let pid_tgid = bpf_get_current_pid_tgid();
@@ -290,8 +322,8 @@ fn executable(task: Addr) -> Option<Addr> {
     Some(file.member(config!(offsets.file_path)))
 }
 
-/// Copies the event into the ring. The agent drains on a tick and is woken only when much is waiting: a wake-up
-/// for each event would cost the traced program more than the event itself.
+/// Copies the event into the ring. The agent drains on a tick: a wake-up would cost the traced program more than the event
+/// itself, and come no sooner than the ring has room for.
 #[inline(always)]
 fn output(scratch: &mut Scratch) -> Result<(), Failure> {
     let sections = scratch.end;
@@ -300,15 +332,15 @@ fn output(scratch: &mut Scratch) -> Result<(), Failure> {
     }
     let size = EventHeader::SIZE as u64 + bounded(u64::from(sections));
     let ring = (&raw const EVENTS).cast_mut().cast();
+    // There is no end of names that do not exist. The second half of the ring is for evidence.
     // SAFETY: the ring is a map of this object.
     let waiting = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) };
-    // There is no end of names that do not exist. The second half of the ring is for evidence.
-    if waiting > config!(wakeup_bytes) * 2 && presence(reload(&scratch.header.result)) == Presence::Absent {
+    if waiting > config!(evidence_only_bytes) && keeps_nothing(scratch) {
         return Err(Failure::RingFull);
     }
-    let flags = if waiting > config!(wakeup_bytes) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     // SAFETY: `size` bytes from the header on are map memory.
-    let result = unsafe { bpf_ringbuf_output(ring, (&raw mut scratch.header).cast(), size, flags) };
+    let result =
+        unsafe { bpf_ringbuf_output(ring, (&raw mut scratch.header).cast(), size, BPF_RB_NO_WAKEUP) };
     if result == 0 { Ok(()) } else { Err(Failure::RingFull) }
 }
 

@@ -2,21 +2,24 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use slim_common::{
     config::Config,
     counters::Counters,
     event::{DedupKey, EventHeader},
     limits::{
-        ABSENT_ENTRIES, NAME_MAX, NAMES_BYTES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK,
+        NAME_MAX, NAMES_BYTES, RECENT_ENTRIES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK,
         SEEN_ENTRIES, VFS_SLOTS, WANTED_ENTRIES,
     },
     scope::{ContainerId, ScopeEntry},
     sweep::{NameHeader, SweepState},
 };
 
-use crate::syscalls::Call;
+use crate::{
+    scope::{Asked, Asker},
+    syscalls::Call,
+};
 
 /// `BPF_F_NO_PREALLOC`: memory grows with what is used, not with the limit.
 const NO_PREALLOC: u32 = 1;
@@ -28,6 +31,14 @@ pub static CONFIG: Config = Config::ZERO;
 /// Control group id to target.
 #[map]
 pub static SCOPE: HashMap<u64, ScopeEntry> = HashMap::with_max_entries(SCOPE_ENTRIES, NO_PREALLOC);
+
+/// How often the host changed [`SCOPE`]: what a CPU remembers of it ends with that.
+#[map]
+pub static SCOPE_CHANGES: Array<u64> = Array::with_max_entries(1, 0);
+
+/// The control group that each program asked for last on this CPU, by [`Asker`](crate::scope::Asker).
+#[map]
+pub static ASKED: PerCpuArray<Asked> = PerCpuArray::with_max_entries(Asker::COUNT, 0);
 
 /// Containers whose control group will appear: id to target.
 #[map]
@@ -41,9 +52,9 @@ pub static ADOPTED: HashMap<u64, ContainerId> = HashMap::with_max_entries(SCOPE_
 #[map]
 pub static SEEN: HashMap<DedupKey, u64> = HashMap::with_max_entries(SEEN_ENTRIES, NO_PREALLOC);
 
-/// The same for names that were absent; forgets the oldest.
+/// The same for what is remembered only for a while; forgets the oldest.
 #[map]
-pub static ABSENT: LruHashMap<DedupKey, u64> = LruHashMap::with_max_entries(ABSENT_ENTRIES, 0);
+pub static RECENT: LruHashMap<DedupKey, u64> = LruHashMap::with_max_entries(RECENT_ENTRIES, 0);
 
 /// Totals by cause.
 #[map]
@@ -108,6 +119,11 @@ pub static SYSCALL_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries
 /// The call that the system call hook looks at.
 #[map]
 pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
+
+/// The system call hook itself, which it starts again for the second path of a call. To look at two paths in one go would
+/// double the verifier's work.
+#[map]
+pub static AGAIN: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Scratch of the exec hook.
 #[map]

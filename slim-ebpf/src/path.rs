@@ -1,7 +1,10 @@
 //! From a dentry to its path: names from the leaf to the root, each followed by `/`, as `slim_common::event` says.
 
 use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_kernel as copy_kernel};
-use slim_common::limits::{NAME_MAX, SECTIONS_MAX, WALK_STEPS};
+use slim_common::{
+    event::flag,
+    limits::{NAME_MAX, SECTIONS_MAX, WALK_STEPS},
+};
 
 use crate::{
     kernel::{Addr, Path, config, device, hidden},
@@ -25,10 +28,12 @@ impl Section {
     /// From where the requested string starts up to the root of the container: across mount points, upwards until the
     /// container's device is reached (or the root of the mount namespace).
     pub const BASE: usize = 1;
+    /// From the root of the walk up to the root of the container, likewise.
+    pub const ROOT: usize = 2;
     /// From the executable up to the root of its file system.
-    pub const EXE: usize = 2;
+    pub const EXE: usize = 3;
     /// How many there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
 }
 
 enum Progress {
@@ -58,7 +63,7 @@ pub fn walk(scratch: &mut Scratch) -> Result<(), WalkError> {
     }
     if reload(&scratch.section) == Section::EXE as u32 {
         // Who it was is good to know, but no reason to lose the event.
-        scratch.end = scratch.ends[Section::BASE];
+        scratch.end = scratch.ends[Section::ROOT];
         scratch.ends[Section::EXE] = scratch.end;
         return Ok(());
     }
@@ -114,7 +119,16 @@ fn start(scratch: &mut Scratch) -> Result<Progress, WalkError> {
     };
     scratch.dentry = path.dentry.0;
     scratch.mnt = path.mnt.0;
-    scratch.crossing = if section == Section::BASE { leaves_home(scratch, path.dentry) } else { 0 };
+    scratch.crossing = if section == Section::BASE || section == Section::ROOT {
+        leaves_home(scratch, path.dentry)
+    } else {
+        0
+    };
+    if section == Section::OBJECT && reload(&scratch.header.flags) & flag::CREATED != 0 {
+        // A new name is none of the image. Its directory may be one.
+        let parent = path.dentry.follow(config!(offsets.dentry_parent)).ok_or(WalkError::Fault)?;
+        scratch.dentry = parent.0;
+    }
     Ok(Progress::Going)
 }
 

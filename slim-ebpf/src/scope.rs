@@ -1,39 +1,115 @@
 //! Whose event is it: decided in the kernel, by control group.
 //!
 //! A map holds every control group in scope, nested ones included: [`crate::hooks::cgroup`] adds children as they
-//! are made, the host adds those that exist already. So one lookup answers.
+//! are made, the host adds those that exist already. So one lookup answers, and mostly not even that is needed.
 
 use aya_ebpf::helpers::bpf_get_current_cgroup_id;
-use slim_common::{config::CGROUP_V2, scope::ScopeEntry};
+use slim_common::{config::CGROUP_V2, limits::VFS_SLOTS, scope::ScopeEntry};
 
 use crate::{
     dedup::PathHash,
+    hooks::vfs::Slot,
     kernel::{Addr, Identity, Own, config},
-    maps::{SCOPE, reload},
+    maps::{ASKED, SCOPE, SCOPE_CHANGES, reload},
 };
+
+/// Which program asks. One may interrupt another on the same CPU, so each has an answer of its own.
+#[derive(Clone, Copy)]
+pub enum Asker {
+    /// The hook on system calls.
+    Syscall,
+    /// The hook on program starts.
+    Exec,
+    /// The hook on io_uring.
+    Ring,
+    /// A hook in the file system layer.
+    Vfs(Slot),
+}
+
+impl Asker {
+    /// How many there are.
+    pub const COUNT: u32 = 3 + VFS_SLOTS;
+
+    /// Which entry of [`ASKED`] is its own.
+    #[inline(always)]
+    fn entry(self) -> u32 {
+        match self {
+            Self::Syscall => 0,
+            Self::Exec => 1,
+            Self::Ring => 2,
+            Self::Vfs(slot) => 3 + slot as u32,
+        }
+    }
+}
+
+/// What a CPU remembers of the control group that was asked for last, in scope or not: nearly always the next one is the
+/// same, and to compare two numbers costs a fraction of the lookup. An id is never given to another group.
+#[repr(C)]
+pub struct Asked {
+    cgroup: u64,
+    /// [`SCOPE_CHANGES`] at that time.
+    changes: u64,
+    /// 1 when it is in scope.
+    found: u64,
+    /// Then a copy of its map value.
+    entry: ScopeEntry,
+}
 
 /// The control group of a task in scope.
 pub struct Scope {
     /// Its id.
     pub cgroup: u64,
-    /// Its map value; valid while the program runs (RCU).
-    pub entry: *mut ScopeEntry,
+    /// What is known of it; valid while the program runs.
+    asked: *mut Asked,
 }
 
 impl Scope {
     /// The scope of the current task, if it has one.
     #[inline(always)]
-    pub fn current() -> Option<Self> {
+    pub fn current(asker: Asker) -> Option<Self> {
         let cgroup = current_cgroup()?;
-        let entry = SCOPE.get_ptr_mut(&cgroup)?;
-        Some(Self { cgroup, entry })
+        let pointer = ASKED.get_ptr_mut(asker.entry())?;
+        // SAFETY: a per-CPU map value of the asking program alone, which is not preempted.
+        let asked = unsafe { &mut *pointer };
+        let changes = *SCOPE_CHANGES.get(0)?;
+        if asked.cgroup != cgroup || asked.changes != changes {
+            asked.cgroup = cgroup;
+            asked.changes = changes;
+            asked.found = 0;
+            // SAFETY: the value is copied at once.
+            if let Some(entry) = unsafe { SCOPE.get(&cgroup) } {
+                asked.entry = *entry;
+                asked.found = 1;
+            }
+        }
+        if reload(&asked.found) == 0 { None } else { Some(Self { cgroup, asked: pointer }) }
     }
 
     /// The host's number of what is traced.
     #[inline(always)]
     pub fn target(&self) -> u32 {
+        self.entry().target
+    }
+
+    #[inline(always)]
+    fn entry(&self) -> &ScopeEntry {
         // SAFETY: map values stay readable until the program ends.
-        unsafe { (*self.entry).target }
+        unsafe { &(*self.asked).entry }
+    }
+
+    /// The map value itself, of which this program has a copy.
+    #[inline(always)]
+    fn original(&self) -> Option<&mut ScopeEntry> {
+        // SAFETY: map values stay readable and writable until the program ends. Racing tasks of one container write the
+        // same.
+        SCOPE.get_ptr_mut(&self.cgroup).map(|entry| unsafe { &mut *entry })
+    }
+
+    /// Takes over what the map value says by now.
+    #[inline(always)]
+    fn renew(&self, entry: &ScopeEntry) {
+        // SAFETY: as in [`Self::current`].
+        unsafe { (*self.asked).entry = *entry };
     }
 }
 
@@ -69,8 +145,7 @@ impl Root {
         let fs = task.follow(config!(offsets.task_fs)).ok_or(NoRoot::Fault)?;
         let at = config!(offsets.fs_root) + config!(offsets.path_dentry);
         let dentry = fs.follow(at).ok_or(NoRoot::Fault)?;
-        // SAFETY: map values stay readable until the program ends.
-        let entry = unsafe { &*scope.entry };
+        let entry = scope.entry();
         if dentry.addr().0 == reload(&entry.root_dentry) {
             return Ok(Self { task, fs, home: entry.root_dev, home_sb: entry.root_sb, dev: entry.root_dev });
         }
@@ -84,8 +159,7 @@ impl Root {
     /// alive multiplies the verifier's work.
     #[inline(always)]
     pub fn is_containers(&self, scope: &Scope) -> bool {
-        // SAFETY: map values stay readable until the program ends.
-        let entry = unsafe { &*scope.entry };
+        let entry = scope.entry();
         self.fs
             .addr()
             .follow(config!(offsets.fs_root) + config!(offsets.path_dentry))
@@ -102,9 +176,8 @@ fn examine(scope: &Scope, dentry: Own, hash: &mut PathHash) -> Result<(u32, u64,
     if dev == config!(host_dev) || dev == config!(runtime_dev) {
         return Err(NoRoot::Host);
     }
-    // SAFETY: map values stay readable and writable until the program ends. Racing tasks of one container write the
-    // same.
-    let entry = unsafe { &mut *scope.entry };
+    let entry = scope.original().ok_or(NoRoot::Fault)?;
+    scope.renew(entry);
     let home = if entry.root_dev == 0 { dev } else { entry.root_dev };
     // Only the root of the whole file system is worth to be remembered as the container's.
     let parent = dentry.follow(config!(offsets.dentry_parent)).ok_or(NoRoot::Fault)?;
@@ -112,12 +185,13 @@ fn examine(scope: &Scope, dentry: Own, hash: &mut PathHash) -> Result<(u32, u64,
     if home == dev && parent.addr() == dentry.addr() {
         // The dentry last: whoever finds it takes the others for known. (arm64 may still reorder them; then the first
         // access on another CPU is seen without its object.)
-        // SAFETY: as above.
+        // SAFETY: as in `Scope::original`.
         unsafe {
             (&raw mut entry.root_sb).write_volatile(superblock.0);
             (&raw mut entry.root_dev).write_volatile(home);
             (&raw mut entry.root_dentry).write_volatile(dentry.addr().0);
         }
+        scope.renew(entry);
         return Ok((home, superblock.0, dev));
     }
     hash.identity(&identity);

@@ -1,12 +1,11 @@
-//! Which system calls count, by number, for each architecture; and where their arguments lie.
-//!
-//! Numbers: arch/x86/entry/syscalls/syscall_{64,32}.tbl and include/uapi/asm-generic/unistd.h. They are part of the
-//! kernel's stable interface.
-//!
-//! Left out: calls that only make names (`mkdir`, `mknod`), for all directories stay; calls on descriptors, whose open
-//! was seen; and what takes a path for a mount, a socket or a quota.
+//! One system call of interest: what `slim_common::syscalls` says about its number, with its arguments.
 
-use slim_common::event::kind;
+use aya_ebpf::helpers::bpf_probe_read_user;
+use slim_common::{
+    event::kind,
+    limits::PATH_MAX,
+    syscalls::{Entry, Family, Form, Table},
+};
 
 use crate::{kernel::hidden, maps::reload};
 
@@ -17,53 +16,151 @@ mod arch;
 #[path = "syscalls/x86_64.rs"]
 mod arch;
 
-pub use arch::{decode, find};
+pub use arch::{find, look, look_again};
 
-/// What a call does with its path.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// Only the string is known.
-    Named,
-    /// Returns a descriptor: the object is known.
-    Open,
-    /// Moves the working directory: the object is known.
-    Chdir,
-    /// Moves the root directory: the object is known.
-    Chroot,
-    /// Replaces the program; seen here only when it fails.
-    Exec,
-}
+/// The working directory as directory descriptor.
+pub const AT_FDCWD: i32 = -100;
 
-/// A system call of interest, with its first path: of `rename` and `link`
-/// the old name. A look at the second would double the verifier's work, beyond its limit.
+// Flags of the open family (include/uapi/asm-generic/fcntl.h; the same numbers on x86 and arm64).
+const O_ACCMODE: u64 = 3;
+const O_TRUNC: u64 = 0o1000;
+const O_PATH: u64 = 0o10_000_000;
+/// `RESOLVE_IN_ROOT` (include/uapi/linux/openat2.h, Linux 5.6): the directory is the root of the walk, for absolute paths
+/// and links as well.
+const RESOLVE_IN_ROOT: u64 = 0x10;
+
+const AF_UNIX: u16 = 1;
+/// `sun_path` of `struct sockaddr_un` lies behind its family.
+const SUN_PATH: u64 = 2;
+/// Bytes of `sun_path` (include/uapi/linux/un.h). The last need not be a NUL.
+const SUN_PATH_LEN: u64 = 108;
+
+/// A system call of interest, with the path that is looked at.
 ///
 /// Lives in a map, as [`crate::maps::Scratch`] does: in registers, each form and family would lead the verifier through
 /// the rest of the program by itself.
 #[repr(C)]
 pub struct Call {
-    arguments: [u64; 3],
     path: u64,
     dirfd: i32,
-    entry: u32,
+    kind: u32,
+    family: u32,
+    form: u32,
+    makes_second: u32,
+    /// Bytes to read of the path, with its NUL.
+    room: u32,
+    /// `RESOLVE_IN_ROOT`, or 0.
+    in_root: u32,
+    /// 1 while the program starts itself again for the second path.
+    again: u32,
 }
 
 impl Call {
-    /// Takes in what is called with which arguments.
+    /// Takes in what is called with which first arguments.
     #[inline(always)]
     fn set(&mut self, entry: Entry, arguments: [u64; 3]) {
         let [first, second, third] = arguments;
-        self.arguments = arguments;
-        self.entry = u32::from(entry.0);
+        self.family = entry.family();
+        self.form = entry.form();
+        self.makes_second = u32::from(entry.makes_second());
+        self.room = PATH_MAX as u32;
+        self.in_root = 0;
+        self.kind = entry.kind();
         (self.dirfd, self.path) = match self.form() {
-            f if f == Form::Path as u32 => (AT_FDCWD, first),
+            f if f == Form::Path as u32 || f == Form::TwoPaths as u32 => (AT_FDCWD, first),
+            f if f == Form::PathFlags as u32 => {
+                self.open_with(second);
+                (AT_FDCWD, first)
+            }
+            f if f == Form::DirPathFlags as u32 => {
+                self.open_with(third);
+                (first as i32, second)
+            }
+            f if f == Form::DirPathHow as u32 => {
+                self.open_how(third);
+                (first as i32, second)
+            }
+            f if f == Form::Handle as u32 => {
+                self.open_with(third);
+                (AT_FDCWD, 0)
+            }
             f if f == Form::OtherPath as u32 => (AT_FDCWD, second),
             f if f == Form::OtherDirPath as u32 => (second as i32, third),
-            f if f == Form::None as u32 => (AT_FDCWD, 0),
+            f if f == Form::Descriptor as u32 => (first as i32, 0),
+            f if f == Form::LateDirPath as u32 => (AT_FDCWD, 0),
+            f if f == Form::Address as u32 => (AT_FDCWD, self.address(second, third)),
             _ => (first as i32, second),
         };
     }
 
-    /// Descriptor of the directory from which a relative path starts; `AT_FDCWD` for the working directory.
+    /// Takes in the second path of the same call, or the only one of `fanotify_mark`. `late` are the arguments where that
+    /// has its own.
+    #[inline(always)]
+    fn set_again(&mut self, arguments: [u64; 3], late: [u64; 2]) {
+        let [second, third, fourth] = arguments;
+        self.family =
+            if reload(&self.makes_second) == 1 { Family::Create as u32 } else { Family::Named as u32 };
+        (self.dirfd, self.path) = match self.form() {
+            f if f == Form::TwoPaths as u32 => (AT_FDCWD, second),
+            f if f == Form::LateDirPath as u32 => (late[0] as i32, late[1]),
+            _ => (third as i32, fourth),
+        };
+    }
+
+    /// Whether the program has to look at the call once more, for a path behind the first three arguments.
+    #[inline(always)]
+    pub fn has_more(&self) -> bool {
+        let form = self.form();
+        form == Form::TwoPaths as u32 || form == Form::TwoDirPaths as u32 || form == Form::LateDirPath as u32
+    }
+
+    /// Notes that the program is about to start itself again.
+    #[inline(always)]
+    pub fn set_restart(&mut self, again: u32) {
+        self.again = again;
+    }
+
+    /// Whether the program started itself again. True once.
+    #[inline(always)]
+    pub fn take_restart(&mut self) -> bool {
+        if reload(&self.again) == 0 {
+            return false;
+        }
+        self.again = 0;
+        true
+    }
+
+    #[inline(always)]
+    fn open_with(&mut self, flags: u64) {
+        if flags & (O_ACCMODE | O_TRUNC) != 0 && flags & O_PATH == 0 {
+            self.kind = kind::WRITE;
+        }
+    }
+
+    /// Reads the `struct open_how` at `how`: { u64 flags, mode, resolve }.
+    #[inline(always)]
+    fn open_how(&mut self, how: u64) {
+        // SAFETY: the helper checks the user address.
+        if let Ok([flags, _, resolve]) = unsafe { bpf_probe_read_user(how as *const [u64; 3]) } {
+            self.open_with(flags);
+            self.in_root = (resolve & RESOLVE_IN_ROOT) as u32;
+        }
+    }
+
+    /// The path in the socket address at `address`; 0 when the socket is of another family.
+    #[inline(always)]
+    fn address(&mut self, address: u64, len: u64) -> u64 {
+        // SAFETY: the helper checks the user address.
+        if unsafe { bpf_probe_read_user(address as *const u16) } != Ok(AF_UNIX) {
+            return 0;
+        }
+        let len = (len as u32 as u64).wrapping_sub(SUN_PATH);
+        self.room = if len < SUN_PATH_LEN { len as u32 + 1 } else { SUN_PATH_LEN as u32 + 1 };
+        address.wrapping_add(SUN_PATH)
+    }
+
+    /// Descriptor of the directory from which a relative path starts; `AT_FDCWD` for the working directory. Of a call
+    /// without path, the descriptor that it is about.
     #[inline(always)]
     pub fn dirfd(&self) -> i32 {
         reload(&self.dirfd)
@@ -75,118 +172,46 @@ impl Call {
         reload(&self.path)
     }
 
+    /// Bytes that the path may take with its NUL, at most [`PATH_MAX`].
+    #[inline(always)]
+    pub fn room(&self) -> u32 {
+        reload(&self.room)
+    }
+
     /// What it does.
     #[inline(always)]
     pub fn is(&self, family: Family) -> bool {
-        reload(&self.entry) >> 4 & 7 == family as u32
+        reload(&self.family) == family as u32
     }
 
     /// One of `slim_common::event::kind`.
     #[inline(always)]
     pub fn kind(&self) -> u32 {
-        reload(&self.entry) & 15
+        reload(&self.kind)
     }
 
-    /// User address of the `struct open_how`, which only `openat2` has.
+    /// Whether the directory is also the root of the walk, as `openat2` may ask.
     #[inline(always)]
-    pub fn open_how(&self) -> Option<u64> {
-        if self.form() == Form::DirPathHow as u32 { Some(reload(&self.arguments[2])) } else { None }
+    pub fn is_in_root(&self) -> bool {
+        reload(&self.in_root) != 0
+    }
+
+    /// Whether it is about a descriptor instead of a path.
+    #[inline(always)]
+    pub fn is_by_descriptor(&self) -> bool {
+        let form = self.form();
+        form == Form::Descriptor as u32 || form == Form::Handle as u32
     }
 
     #[inline(always)]
     fn form(&self) -> u32 {
-        reload(&self.entry) >> 8
+        reload(&self.form)
     }
 }
 
-/// The working directory as directory descriptor.
-pub const AT_FDCWD: i32 = -100;
-
-/// Where the path arguments are.
-#[derive(Clone, Copy)]
-enum Form {
-    /// `call(path, ...)`
-    Path,
-    /// `call(dirfd, path, ...)`
-    DirPath,
-    /// `call(dirfd, path, how, ...)`: `openat2`.
-    DirPathHow,
-    /// `call(other, path, ...)`
-    OtherPath,
-    /// `call(other, dirfd, path, ...)`
-    OtherDirPath,
-    /// No path at all: `open_by_handle_at`.
-    None,
-}
-
-/// What a system call means, in one number: kind, family and form. 0 means that it does not count.
-#[derive(Clone, Copy)]
-pub struct Entry(u16);
-
-impl Entry {
-    const IGNORED: Self = Self(0);
-    const OPEN: Self = Self::new(Family::Open, kind::OPEN, Form::Path);
-    const OPENAT: Self = Self::new(Family::Open, kind::OPEN, Form::DirPath);
-    const OPENAT2: Self = Self::new(Family::Open, kind::OPEN, Form::DirPathHow);
-    const OPEN_HANDLE: Self = Self::new(Family::Open, kind::OPEN, Form::None);
-    const STAT: Self = Self::new(Family::Named, kind::STAT, Form::Path);
-    const STATAT: Self = Self::new(Family::Named, kind::STAT, Form::DirPath);
-    const WATCH: Self = Self::new(Family::Named, kind::STAT, Form::OtherPath);
-    const ACCESS: Self = Self::new(Family::Named, kind::ACCESS, Form::Path);
-    const ACCESSAT: Self = Self::new(Family::Named, kind::ACCESS, Form::DirPath);
-    const READLINK: Self = Self::new(Family::Named, kind::READLINK, Form::Path);
-    const READLINKAT: Self = Self::new(Family::Named, kind::READLINK, Form::DirPath);
-    const MODIFY: Self = Self::new(Family::Named, kind::MODIFY, Form::Path);
-    const MODIFYAT: Self = Self::new(Family::Named, kind::MODIFY, Form::DirPath);
-    /// The target of a symlink is text; only its name is a path.
-    const SYMLINK: Self = Self::new(Family::Named, kind::MODIFY, Form::OtherPath);
-    const SYMLINKAT: Self = Self::new(Family::Named, kind::MODIFY, Form::OtherDirPath);
-    const CHDIR: Self = Self::new(Family::Chdir, kind::CHDIR, Form::Path);
-    const CHROOT: Self = Self::new(Family::Chroot, kind::STAT, Form::Path);
-    const EXEC: Self = Self::new(Family::Exec, kind::EXEC, Form::Path);
-    const EXECAT: Self = Self::new(Family::Exec, kind::EXEC, Form::DirPath);
-
-    const fn new(family: Family, kind: u32, form: Form) -> Self {
-        assert!(0 < kind && kind < 16);
-        Self((form as u16) << 8 | (family as u16) << 4 | kind as u16)
-    }
-}
-
-/// One line of a table: number, name and meaning of a call. The name is for the reader alone.
-type Line = (usize, &'static str, Entry);
-
-/// System calls by number. A table and no `match`: every system call of the host comes by here, and most leave after
-/// this one look. It also is a single path to the verifier where comparisons would be dozens.
-///
-/// What a number means natively and to 32-bit callers stands side by side, so that one look answers for both.
-struct Table([[Entry; 2]; Self::LEN]);
-
-impl Table {
-    /// Above all numbers of interest.
-    const LEN: usize = 552;
-
-    const fn new(native: &[Line], compat: &[Line]) -> Self {
-        let entries = Self::filled([[Entry::IGNORED; 2]; Self::LEN], native, 0);
-        Self(Self::filled(entries, compat, 1))
-    }
-
-    const fn filled(
-        mut entries: [[Entry; 2]; Self::LEN],
-        mut lines: &[Line],
-        side: usize,
-    ) -> [[Entry; 2]; Self::LEN] {
-        while let [(number, _, entry), rest @ ..] = lines {
-            assert!(entries[*number][side].0 == 0, "a number stands twice");
-            entries[*number][side] = *entry;
-            lines = rest;
-        }
-        entries
-    }
-
-    /// What `number` means natively and to 32-bit callers, if either counts.
-    #[inline(always)]
-    fn get(&self, number: u32) -> Option<[Entry; 2]> {
-        let both = self.0.get(hidden(u64::from(number)) as usize).copied()?;
-        if both[0].0 | both[1].0 == 0 { None } else { Some(both) }
-    }
+/// What `number` means natively and to 32-bit callers, if either counts.
+#[inline(always)]
+fn get(table: &'static Table, number: u32) -> Option<[Entry; 2]> {
+    let both = table.0.get(hidden(u64::from(number)) as usize).copied()?;
+    if both[0].counts() || both[1].counts() { Some(both) } else { None }
 }

@@ -36,13 +36,20 @@ pub enum AccessKind {
     /// Became a working directory.
     Chdir,
     /// The path was changed: attributes, content by name, or the name itself (chmod, truncate, rename, unlink, ...).
+    /// Together with [`Self::Write`] this is all that a read-only container could not do.
     Modify,
     /// A symlink on the way to something: the link itself was followed.
     Follow,
+    /// The directory was listed (getdents).
+    Readdir,
     /// The path was resolved to an object; for what, the source could not say.
     Lookup,
     /// A descriptor of it was received from another process.
     Receive,
+    /// A unix socket was connected to by its path, or could not be bound to it.
+    Connect,
+    /// A file was opened for writing, or something was made in the directory.
+    Write,
     /// Mapped, open, cwd, root or executable of a process when the snapshot was taken (procfs).
     Snapshot,
     /// The name was resolved, by whom and what for is unknown: a sweep found it in the kernel's memory.
@@ -51,7 +58,7 @@ pub enum AccessKind {
 
 impl AccessKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Exec,
         Self::Open,
         Self::Stat,
@@ -60,8 +67,11 @@ impl AccessKind {
         Self::Chdir,
         Self::Modify,
         Self::Follow,
+        Self::Readdir,
         Self::Lookup,
         Self::Receive,
+        Self::Connect,
+        Self::Write,
         Self::Snapshot,
         Self::Resolved,
     ];
@@ -78,8 +88,11 @@ impl AccessKind {
             Self::Chdir => "chdir",
             Self::Modify => "modify",
             Self::Follow => "follow",
+            Self::Readdir => "readdir",
             Self::Lookup => "lookup",
             Self::Receive => "receive",
+            Self::Connect => "connect",
+            Self::Write => "write",
             Self::Snapshot => "snapshot",
             Self::Resolved => "resolved",
         }

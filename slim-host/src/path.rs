@@ -139,9 +139,13 @@ impl fmt::Debug for ImagePath {
 
 /// A path as a process asked for it: absolute from the container's root, everything else still unresolved.
 ///
-/// A trailing slash and `..` are kept: both change what the kernel resolves.
+/// A trailing slash and `..` are kept: both change what the kernel resolves. So is the root above which the process could
+/// not go, if it had another than the container (`chroot`): no `..` and no absolute link leads out of that.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestedPath(Box<[u8]>);
+
+/// Ends the root in a path below one; no path holds it.
+const ROOT_END: u8 = 0;
 
 impl RequestedPath {
     /// Takes the bytes as they are.
@@ -154,15 +158,54 @@ impl RequestedPath {
         Ok(Self(bytes.into()))
     }
 
-    /// The bytes, beginning with `/`.
+    /// `bytes` as seen by a process whose root is the directory `root` of the container.
+    ///
+    /// # Errors
+    /// When either is not absolute or holds a NUL.
+    pub fn below(root: impl AsRef<[u8]>, bytes: impl AsRef<[u8]>) -> Result<Self, PathError> {
+        let (root, bytes) = (root.as_ref(), bytes.as_ref());
+        check_absolute(root)?;
+        check_absolute(bytes)?;
+        if root.iter().all(|&b| b == b'/') {
+            return Self::new(bytes);
+        }
+        Ok(Self([root, &[ROOT_END], bytes].concat().into()))
+    }
+
+    /// The path that [`Self::as_bytes`] gave.
+    ///
+    /// # Errors
+    /// When the bytes are none of ours.
+    pub fn from_stored(bytes: &[u8]) -> Result<Self, PathError> {
+        match bytes.iter().position(|&b| b == ROOT_END) {
+            Some(end) => Self::below(&bytes[..end], &bytes[end + 1..]),
+            None => Self::new(bytes),
+        }
+    }
+
+    /// The bytes, beginning with `/`; below a root of its own the root, a NUL, and the path from there.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The non-empty components in order, `.` and `..` among them.
+    /// The root above which nothing leads, empty for the container's own, and the path from there.
+    #[must_use]
+    pub fn parts(&self) -> (&[u8], &[u8]) {
+        let end = self.0.iter().position(|&b| b == ROOT_END);
+        end.map_or((&[], &self.0), |end| (&self.0[..end], &self.0[end + 1..]))
+    }
+
+    /// Whether both are written alike, below a root or not.
+    #[must_use]
+    pub fn reads_as(&self, other: &Self) -> bool {
+        let ((root, path), (other_root, other_path)) = (self.parts(), other.parts());
+        root.iter().chain(path).eq(other_root.iter().chain(other_path))
+    }
+
+    /// The non-empty components in order, those of the root first, `.` and `..` among them.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.split(|&b| b == b'/').filter(|c| !c.is_empty())
+        self.0.split(|&b| b == b'/' || b == ROOT_END).filter(|c| !c.is_empty())
     }
 }
 
@@ -174,7 +217,9 @@ impl From<&ImagePath> for RequestedPath {
 
 impl fmt::Display for RequestedPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_quoted(f, &self.0)
+        let (root, path) = self.parts();
+        write_quoted(f, root)?;
+        write_quoted(f, path)
     }
 }
 
@@ -260,6 +305,20 @@ mod tests {
         assert!(matches!(ImagePath::new(""), Err(PathError::NotAbsolute(_))));
         assert!(matches!(ImagePath::new("/a\0"), Err(PathError::Nul(_))));
         assert!(matches!(ImagePath::new("/a/../b"), Err(PathError::ParentComponent(_))));
+    }
+
+    #[test]
+    fn a_root_of_its_own_is_kept() {
+        let path = RequestedPath::below("/jail", "/../x").unwrap();
+        assert_eq!(path.parts(), (&b"/jail"[..], &b"/../x"[..]));
+        assert_eq!(path.to_string(), "/jail/../x");
+        assert_eq!(RequestedPath::from_stored(path.as_bytes()), Ok(path.clone()));
+        let plain = RequestedPath::new("/jail/../x").unwrap();
+        assert!(path != plain && path.reads_as(&plain) && plain.reads_as(&path));
+        assert_eq!(RequestedPath::below("/", "/x"), RequestedPath::new("/x"));
+        for damaged in [&b"\0/x"[..], b"/a\0x", b"/a\0/x\0", b"a\0/x", b""] {
+            assert!(RequestedPath::from_stored(damaged).is_err(), "{damaged:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,9 @@ pub mod aggregate;
 mod attach;
 pub mod btf;
 pub mod cgroup;
+mod configure;
 pub mod event;
+mod io_uring;
 pub mod load;
 pub mod loss;
 pub mod offsets;
@@ -32,6 +34,17 @@ pub enum TracerError {
     /// The binary was built without a BPF linker.
     #[error("this build of slim has no kernel programs: run `cargo xtask setup` and build it again")]
     Stub,
+    /// The ring cannot have this size.
+    #[error("a ring of {bytes} bytes is not possible: give a power of two of at least {page}")]
+    RingSize {
+        /// What was asked for.
+        bytes: u32,
+        /// Size of a page.
+        page: usize,
+    },
+    /// The map of seen accesses cannot have this size.
+    #[error("a map of seen accesses without entries is not possible: give at least 1")]
+    NoEntries,
     /// The kernel does not describe its types.
     #[error("cannot read {path}: the kernel must be built with CONFIG_DEBUG_INFO_BTF (Linux 5.8 or newer)")]
     NoBtf {

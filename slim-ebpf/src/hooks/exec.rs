@@ -15,13 +15,13 @@ use crate::{
     emit::{self, Access},
     kernel::{Addr, config},
     maps::{EXEC_SCRATCH, Scratch, count},
-    scope::{NoRoot, Root, Scope},
+    scope::{Asker, NoRoot, Root, Scope},
 };
 
 /// A program was executed.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    if let Some(scope) = Scope::current()
+    if let Some(scope) = Scope::current(Asker::Exec)
         && report(&ctx, &scope).is_none()
     {
         count!(read_fault);

@@ -1,25 +1,27 @@
 //! `raw_syscalls:sys_exit` as BTF raw tracepoint (Linux 5.5): every path of the families in [`crate::syscalls`].
 //!
-//! Prototype: `(struct pt_regs *regs, long ret)`. One raw tracepoint costs each system call of the host a few
+//! Prototype: `(struct pt_regs *regs, long ret)`. A call with two paths is looked at twice: the program starts itself again. One raw tracepoint costs each system call of the host a few
 //! nanoseconds; the per-call `syscalls:sys_exit_*` events cost the traced calls more than 100 (6.18).
 //! Missing by construction, and left to the closure: files that the kernel opens itself (ELF and `#!`
 //! interpreters) and io_uring requests.
 
 use aya_ebpf::{
-    cty::c_void,
-    helpers::{bpf_probe_read_user, generated::bpf_probe_read_user_str},
-    macros::btf_tracepoint,
+    cty::c_void, helpers::generated::bpf_probe_read_user_str, macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use slim_common::{event::flag, limits::PATH_MAX};
+use slim_common::{
+    event::{flag, kind},
+    limits::PATH_MAX,
+    syscalls::Family,
+};
 
 use crate::{
     dedup::{PathHash, leading_bytes},
     emit::{self, Access},
     kernel::{self, config},
-    maps::{CALL, SYSCALL_SCRATCH, Scratch, count, reload},
-    scope::{NoRoot, Root, Scope},
-    syscalls::{self, AT_FDCWD, Call, Family},
+    maps::{AGAIN, CALL, SYSCALL_SCRATCH, Scratch, count, reload},
+    scope::{Asker, NoRoot, Root, Scope},
+    syscalls::{self, AT_FDCWD, Call},
 };
 
 const ENAMETOOLONG: i64 = -36;
@@ -28,10 +30,6 @@ const EINTR: i32 = -4;
 /// From `-ERESTART_RESTARTBLOCK` to `-ERESTARTSYS` (include/linux/errno.h): a signal came. Programs never see these: the
 /// kernel makes the call again, or turns them into `EINTR` behind this hook.
 const ERESTART: core::ops::RangeInclusive<i64> = -516..=-512;
-/// Offset of `resolve` in `struct open_how` (include/uapi/linux/openat2.h, Linux 5.6).
-const OPEN_HOW_RESOLVE: u64 = 16;
-/// The directory is the root of the walk, for absolute paths and links as well.
-const RESOLVE_IN_ROOT: u64 = 0x10;
 
 /// Why a call is not reported.
 pub enum Skip {
@@ -46,15 +44,26 @@ pub enum Skip {
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs = ctx.arg(0);
     if let Some(found) = syscalls::find(regs)
-        && let Some(scope) = Scope::current()
+        && let Some(scope) = Scope::current(Asker::Syscall)
         && let Some(call) = CALL.get_ptr_mut(0)
     {
         // SAFETY: a per-CPU map value of this program alone, which is not preempted.
         let call = unsafe { &mut *call };
-        if syscalls::decode(regs, found, call).is_none() {
+        let again = call.take_restart();
+        let decoded =
+            if again { syscalls::look_again(regs, call) } else { syscalls::look(regs, found, call) };
+        if decoded.is_none() {
             return 0;
         }
         if let Err(Skip::Fault) = report(&ctx, call, &scope) {
+            count!(read_fault);
+        }
+        if !again && call.has_more() && config!(tail_calls) == 1 {
+            call.set_restart(1);
+            // SAFETY: nothing here waits to be dropped.
+            unsafe { AGAIN.tail_call(&ctx, 0) };
+            // It did not start.
+            call.set_restart(0);
             count!(read_fault);
         }
     }
@@ -71,7 +80,7 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
         // The exec hook knows more.
         return Err(Skip::Irrelevant);
     }
-    if call.path() == 0 && !call.is(Family::Open) {
+    if call.path() == 0 && !(result >= 0 && call.is_by_descriptor()) {
         // A null path means the descriptor, as an empty one.
         return Err(Skip::Irrelevant);
     }
@@ -80,7 +89,7 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     // SAFETY: a per-CPU map value of this program alone, which is not preempted.
     let scratch = unsafe { &mut *scratch };
     // Before everything else: its loop is the longest way for the verifier, which so enters it in few states.
-    let requested = requested(scratch, &mut hash, call.path());
+    let requested = requested(scratch, &mut hash, call);
     let root = Root::of_current(scope, &mut hash).map_err(|cause| match cause {
         NoRoot::Host => Skip::Irrelevant,
         NoRoot::Fault => Skip::Fault,
@@ -92,34 +101,50 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
         // An empty path means the descriptor itself (AT_EMPTY_PATH): its open was seen.
         return Err(Skip::Irrelevant);
     }
-    // By way of memory: of a register the verifier would know which of the three it is.
-    scratch.header.result = match result {
-        0.. => 0,
-        _ if ERESTART.contains(&result) => EINTR,
-        _ => result as i32,
-    };
-    let mut access = Access::new(call.kind(), reload(&scratch.header.result));
+    note_outcome(call, result, scratch);
+    let header = &scratch.header;
+    let mut access = Access::new(reload(&header.kind), reload(&header.result));
+    access.flags = reload(&header.flags);
     if result >= 0 {
         reached(call, result as u32, &root, &mut access, &mut hash)?;
     }
     if call.path() != 0 {
         base(call, scope, &root, scratch, &mut access, &mut hash)?;
+    } else if access.flags & flag::OBJECT_ON_ROOT == 0 {
+        return Err(Skip::Irrelevant);
     }
     emit::access(ctx, scope, &root, scratch, &access, hash);
     Ok(())
 }
 
+/// Notes what the call did and how that ended. By way of memory: of registers the verifier would know which of the few it
+/// is, and follow each by itself.
+#[inline(always)]
+fn note_outcome(call: &Call, result: i64, scratch: &mut Scratch) {
+    let header = &mut scratch.header;
+    header.result = match result {
+        0.. => 0,
+        _ if ERESTART.contains(&result) => EINTR,
+        _ => result as i32,
+    };
+    (header.kind, header.flags) =
+        if result >= 0 && call.is(Family::Create) { (kind::WRITE, flag::CREATED) } else { (call.kind(), 0) };
+}
+
 /// Copies the path of the call to the start of the sections; its length, 0 when it has none.
 #[inline(always)]
-fn requested(scratch: &mut Scratch, hash: &mut PathHash, path: u64) -> Option<u32> {
+fn requested(scratch: &mut Scratch, hash: &mut PathHash, call: &Call) -> Option<u32> {
+    let path = call.path();
     if path == 0 {
         scratch.header.requested_len = 0;
         return Some(0);
     }
-    // SAFETY: the sections are longer than PATH_MAX, and the helper checks the user address.
+    // The mask is for the verifier.
+    let room = call.room() & (2 * PATH_MAX as u32 - 1);
+    // SAFETY: the sections are longer than twice PATH_MAX, and the helper checks the user address.
     let copied = unsafe {
         let sections = (&raw mut scratch.sections).cast::<c_void>();
-        bpf_probe_read_user_str(sections, PATH_MAX as u32, path as *const c_void)
+        bpf_probe_read_user_str(sections, room, path as *const c_void)
     };
     emit::requested(scratch, hash, copied)
 }
@@ -137,6 +162,13 @@ fn reached(
         // Another thread may have closed it already; then the string has to do.
         if let Some(file) = kernel::file(root.task, result) {
             access.file = file;
+            let _ = access.set_object(hash, root, file.member(config!(offsets.file_path)));
+        }
+        return Ok(());
+    }
+    if call.is(Family::Readdir) {
+        // The same.
+        if let Some(file) = kernel::file(root.task, call.dirfd() as u32) {
             let _ = access.set_object(hash, root, file.member(config!(offsets.file_path)));
         }
         return Ok(());
@@ -161,8 +193,9 @@ fn base(
     access: &mut Access,
     hash: &mut PathHash,
 ) -> Result<(), Skip> {
-    let absolute = scratch.sections[0] == b'/' && !call.open_how().is_some_and(is_in_root);
-    if absolute {
+    if call.is_in_root() {
+        access.flags |= flag::IN_ROOT;
+    } else if scratch.sections[0] == b'/' {
         if is_pseudo(scratch)
             && access.flags & flag::OBJECT_ON_ROOT == 0
             && root.is_containers(scope)
@@ -194,14 +227,6 @@ fn base(
         None if access.result < 0 => Err(Skip::Irrelevant),
         None => Err(Skip::Fault),
     }
-}
-
-/// Whether the directory of an `openat2` is also the root of its walk. What cannot be read is not.
-#[inline(always)]
-fn is_in_root(how: u64) -> bool {
-    let resolve = how.wrapping_add(OPEN_HOW_RESOLVE) as *const u64;
-    // SAFETY: the helper checks the user address.
-    unsafe { bpf_probe_read_user(resolve) }.is_ok_and(|resolve| resolve & RESOLVE_IN_ROOT != 0)
 }
 
 /// Whether the requested string begins with `/proc/`, `/sys/` or `/dev/`: kernel interfaces of which there is no end,

@@ -21,7 +21,7 @@ use crate::{
     emit::{self, Reached},
     kernel::{Addr, Own, config},
     maps::count,
-    scope::Scope,
+    scope::{Asker, Scope},
 };
 
 /// Which part of the scratch memory a program uses. Programs of which never more than one is attached share theirs.
@@ -132,7 +132,7 @@ pub fn inode_rename(ctx: FEntryContext) -> i32 {
 /// Reports the object of the `struct file` that argument `n` points to.
 #[inline(always)]
 fn file<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
-    if let Some(scope) = Scope::current() {
+    if let Some(scope) = Scope::current(Asker::Vfs(slot)) {
         let file = Own::argument(ctx, n);
         let dentry = file.follow(config!(offsets.file_path) + config!(offsets.path_dentry));
         report(
@@ -146,7 +146,7 @@ fn file<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
 /// Reports the object of the `struct path` that argument `n` points to.
 #[inline(always)]
 fn path<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
-    if let Some(scope) = Scope::current() {
+    if let Some(scope) = Scope::current(Asker::Vfs(slot)) {
         let dentry = Own::argument(ctx, n).follow(config!(offsets.path_dentry));
         report(ctx, &scope, dentry.map(|dentry| Reached { kind, slot: slot as u32, dentry, file: Addr(0) }));
     }
@@ -155,7 +155,7 @@ fn path<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
 /// Reports the object of the `struct dentry` that argument `n` points to.
 #[inline(always)]
 fn dentry<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
-    if let Some(scope) = Scope::current() {
+    if let Some(scope) = Scope::current(Asker::Vfs(slot)) {
         let dentry = Own::argument(ctx, n);
         report(ctx, &scope, Some(Reached { kind, slot: slot as u32, dentry, file: Addr(0) }));
     }

@@ -129,7 +129,7 @@ fn written(inputs: &Inputs<'_>) -> Vec<ImagePath> {
 /// Whether the operation changes something.
 fn writes(kind: AccessKind) -> bool {
     match kind {
-        AccessKind::Modify => true,
+        AccessKind::Modify | AccessKind::Write => true,
         AccessKind::Exec
         | AccessKind::Open
         | AccessKind::Stat
@@ -139,6 +139,8 @@ fn writes(kind: AccessKind) -> bool {
         | AccessKind::Follow
         | AccessKind::Lookup
         | AccessKind::Receive
+        | AccessKind::Readdir
+        | AccessKind::Connect
         | AccessKind::Snapshot
         | AccessKind::Resolved => false,
     }

@@ -40,10 +40,10 @@ pub(crate) fn used(tree: &FileTree, access: &AccessKey) -> Option<Resolution> {
 }
 
 /// The directory of the image that the access listed; `None` when it did not. A directory that is opened counts as
-/// listed: hardly anything else is done with one.
+/// listed: hardly anything else is done with one, and the file system hooks do not tell of listings.
 pub(crate) fn listed(tree: &FileTree, access: &AccessKey, used: &Resolution) -> Option<ImagePath> {
     let lists = match access.kind {
-        AccessKind::Open | AccessKind::Snapshot => true,
+        AccessKind::Readdir | AccessKind::Open | AccessKind::Snapshot => true,
         AccessKind::Exec
         | AccessKind::Stat
         | AccessKind::Access
@@ -53,6 +53,8 @@ pub(crate) fn listed(tree: &FileTree, access: &AccessKey, used: &Resolution) -> 
         | AccessKind::Follow
         | AccessKind::Lookup
         | AccessKind::Receive
+        | AccessKind::Connect
+        | AccessKind::Write
         | AccessKind::Resolved => false,
     };
     let Reached::Found(path) = &used.outcome else { return None };
@@ -75,6 +77,9 @@ fn last_link(kind: AccessKind) -> LastLink {
         | AccessKind::Access
         | AccessKind::Chdir
         | AccessKind::Modify
+        | AccessKind::Readdir
+        | AccessKind::Connect
+        | AccessKind::Write
         | AccessKind::Snapshot
         // The name behind a link is known by itself, unless the kernel forgot it.
         | AccessKind::Resolved => LastLink::Follow,

@@ -277,8 +277,11 @@ pub(crate) fn done(kind: AccessKind) -> &'static str {
         AccessKind::Chdir => "entered as working directory",
         AccessKind::Modify => "changed",
         AccessKind::Follow => "followed as a link",
+        AccessKind::Readdir => "listed",
         AccessKind::Lookup => "looked up",
         AccessKind::Receive => "received as a descriptor",
+        AccessKind::Connect => "connected to",
+        AccessKind::Write => "opened for writing",
         AccessKind::Snapshot => "in use when the trace began or ended",
         AccessKind::Resolved => "resolved, by whom unknown",
     }

@@ -17,7 +17,7 @@ pub struct Remedy {
 
 /// Every cause that this slim counts as loss: those of [`Loss`](crate::tracer::Loss), as a test asserts.
 /// `docs/loss.md` tells more about each.
-pub const REMEDIES: [Remedy; 11] = [
+pub const REMEDIES: [Remedy; 12] = [
     Remedy {
         cause: "ring_full",
         meaning: "events came faster than slim could read them",
@@ -72,6 +72,11 @@ pub const REMEDIES: [Remedy; 11] = [
         cause: "forgotten",
         meaning: "the kernel has forgotten names that were used",
         remedy: "trace the container from its start: slim trace --restart",
+    },
+    Remedy {
+        cause: "io_uring",
+        meaning: "files were used through io_uring, out of sight",
+        remedy: "trace with io_uring switched off (kernel.io_uring_disabled=2)",
     },
 ];
 
@@ -133,6 +138,7 @@ mod tests {
             entries_full: 1,
             snapshot_failed: 1,
             forgotten: 1,
+            io_uring: 1,
         };
         let told: BTreeSet<String> = REMEDIES.iter().map(|remedy| remedy.cause.to_owned()).collect();
         assert_eq!(told, all.by_cause().into_keys().collect());

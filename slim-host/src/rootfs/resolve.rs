@@ -54,29 +54,31 @@ pub struct Resolution {
 /// Resolves `path` over `tree`.
 #[must_use]
 pub fn resolve(tree: &FileTree, path: &RequestedPath, last: LastLink) -> Resolution {
+    let (root, path) = path.parts();
     let mut walk = Walk {
         tree,
-        last,
+        last: LastLink::Follow,
+        floor: ImagePath::root(),
         at: ImagePath::root(),
         symlinks: Vec::new(),
         directories: Vec::new(),
         pending: Vec::new(),
     };
-    let mut needs_directory = ends_with_slash(path.as_bytes());
-    walk.push(path.as_bytes());
-    while let Some(component) = walk.pending.pop() {
-        if let Some(outcome) = walk.step(&component, &mut needs_directory) {
-            return walk.end(outcome);
-        }
+    // Twice the same: down to the root of the process, then from there.
+    if let Some(outcome) = walk.run(root) {
+        return walk.end(outcome);
     }
-    let at = walk.at.clone();
-    walk.end(Outcome::Found(at))
+    (walk.floor, walk.last) = (walk.at.clone(), last);
+    let outcome = walk.run(path).unwrap_or_else(|| Outcome::Found(walk.at.clone()));
+    walk.end(outcome)
 }
 
 /// A resolution on its way. `at` is always a directory.
 struct Walk<'t> {
     tree: &'t FileTree,
     last: LastLink,
+    /// What no `..` and no absolute link leads above: the root of whoever asks.
+    floor: ImagePath,
     at: ImagePath,
     symlinks: Vec<ImagePath>,
     directories: Vec<ImagePath>,
@@ -85,12 +87,26 @@ struct Walk<'t> {
 }
 
 impl Walk<'_> {
+    /// Walks `path`; `None` when it ends at a directory.
+    fn run(&mut self, path: &[u8]) -> Option<Outcome> {
+        let mut needs_directory = ends_with_slash(path);
+        self.push(path);
+        while let Some(component) = self.pending.pop() {
+            if let Some(outcome) = self.step(&component, &mut needs_directory) {
+                return Some(outcome);
+            }
+        }
+        None
+    }
+
     /// Walks one component; an outcome ends the resolution.
     fn step(&mut self, component: &[u8], needs_directory: &mut bool) -> Option<Outcome> {
         match component {
             b"." => return None,
             b".." => {
-                self.at = self.at.parent().unwrap_or_else(ImagePath::root);
+                if self.at != self.floor {
+                    self.at = self.at.parent().unwrap_or_else(ImagePath::root);
+                }
                 return None;
             }
             _name => {}
@@ -121,7 +137,7 @@ impl Walk<'_> {
                 *needs_directory |= is_last && ends_with_slash(target);
                 self.symlinks.push(child);
                 if target.first() == Some(&b'/') {
-                    self.at = ImagePath::root();
+                    self.at = self.floor.clone();
                 }
                 self.push(target);
                 None

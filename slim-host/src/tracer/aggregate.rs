@@ -54,7 +54,8 @@ pub struct Aggregate {
     limits: Limits,
     entries: Vec<Entry>,
     index: HashMap<(Target, Arc<AccessKey>), Slot>,
-    /// The entries that a kernel key counts for. Absent names are not among them: the kernel does not count those.
+    /// The entries that a kernel key counts for. Absent and changed names are not among them: the kernel does not count
+    /// those for long.
     keys: HashMap<DedupKey, [Slot; 2]>,
     /// Processes by name and executable: few, and each accesses many files.
     programs: HashSet<Arc<Program>>,
@@ -148,12 +149,12 @@ impl Aggregate {
     pub fn add(&mut self, event: Event) {
         self.events += 1;
         let witness = self.witness(event.comm, event.exe, event.pid, event.time_ns);
-        let same = event.object == event.requested;
+        let same = event.object.as_ref().zip(event.requested.as_ref()).is_some_and(|(a, b)| a.reads_as(b));
         let [object, requested] = [event.object, event.requested.filter(|_| !same)].map(|path| {
             let key = AccessKey { path: path?, kind: event.kind, outcome: event.outcome };
             self.access(event.target, key, &witness)
         });
-        if event.outcome != ABSENT {
+        if event.outcome != ABSENT && event.kind != AccessKind::Modify {
             self.remember(event.key, [object, requested].map(|slot| slot.unwrap_or(NOWHERE)));
         }
     }

@@ -1,14 +1,18 @@
 //! Attaching the programs that a choice of sources takes.
 //!
 //! Control groups come into scope before anything is reported about them, so those hooks are first.
+//!
+//! Requests by io_uring are counted as loss only where no hook of the file system layer sees what they reach.
 
 use aya::{
     Btf as AyaBtf, Ebpf,
+    maps::ProgramArray,
     programs::{BtfTracePoint, ProgramError},
 };
 
 use super::{
     TracerError,
+    io_uring::Requests,
     source::{self, Choice, Source, Sources},
     vfs::{self, Attached, Fitting, VfsError},
 };
@@ -23,14 +27,24 @@ const SYSCALLS: &str = "sys_exit";
 /// `do_check`; libbpf tries five times as well).
 const LOAD_ATTEMPTS: u32 = 5;
 
-/// Attaches what `choice` takes; the names of all programs that are attached, and what they are good for.
+/// What is to be attached.
+pub(super) struct Wanted {
+    /// Where to listen.
+    pub(super) choice: Choice,
+    /// How this kernel tells of io_uring requests, if it does.
+    pub(super) requests: Option<Requests>,
+    /// Whether the program of system calls can start itself again here.
+    pub(super) restart: bool,
+}
+
+/// Attaches what is wanted; the names of all programs that are attached, and what they are good for.
 ///
 /// # Errors
-/// When the kernel refuses one that `choice` cannot do without.
+/// When the kernel refuses one that the choice cannot do without.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     btf: &AyaBtf,
-    choice: Choice,
+    wanted: &Wanted,
     fitting: &Fitting,
 ) -> Result<(Vec<&'static str>, Sources), TracerError> {
     let mut programs = BASE.to_vec();
@@ -38,7 +52,7 @@ pub(super) fn attach(
         tracepoint(ebpf, name, btf)?;
     }
     let refused = |source: VfsError| TracerError::Vfs { source };
-    let (vfs, fallback) = match choice {
+    let (vfs, fallback) = match wanted.choice {
         Choice::Syscalls => (None, None),
         Choice::Vfs | Choice::Both => (Some(vfs::attach(ebpf, btf, fitting).map_err(refused)?), None),
         Choice::Auto => match vfs::attach(ebpf, btf, fitting) {
@@ -51,17 +65,56 @@ pub(super) fn attach(
         },
     };
     let mut used = Vec::new();
-    if vfs.is_none() || choice == Choice::Both {
+    if vfs.is_none() || wanted.choice == Choice::Both {
         tracepoint(ebpf, SYSCALLS, btf)?;
         programs.push(SYSCALLS);
+        if wanted.restart {
+            set_restart(ebpf)?;
+        } else {
+            log::warn!(
+                "this kernel lets no program start itself again: the new names of rename and link are not seen"
+            );
+        }
         used.push(Source::Syscalls);
     }
     if vfs.is_some() {
         used.push(Source::Vfs);
+    } else {
+        programs.extend(count_requests(ebpf, btf, wanted.requests)?);
     }
     let Attached { programs: hooks, functions, unseen } = vfs.unwrap_or_default();
     programs.extend(hooks);
     Ok((programs, Sources { used, functions, fallback, unseen }))
+}
+
+/// Attaches the program that counts io_uring requests; its name, where this kernel tells of them.
+fn count_requests(
+    ebpf: &mut Ebpf,
+    btf: &AyaBtf,
+    requests: Option<Requests>,
+) -> Result<Option<&'static str>, TracerError> {
+    let Some(Requests { program, .. }) = requests else {
+        log::warn!(
+            "this kernel does not tell of io_uring requests: files that are used by those are not counted"
+        );
+        return Ok(None);
+    };
+    tracepoint(ebpf, program, btf)?;
+    Ok(Some(program))
+}
+
+/// Tells the program of system calls where it finds itself. The map stays with the others: the kernel empties it when its
+/// last descriptor is closed.
+fn set_restart(ebpf: &mut Ebpf) -> Result<(), TracerError> {
+    const MAP: &str = "AGAIN";
+    let name = SYSCALLS;
+    let program = ebpf.program(name).ok_or(TracerError::Program { name })?;
+    let fd = program.fd().map_err(|source| TracerError::Attach { name, source })?;
+    let fd = fd.try_clone().map_err(|source| TracerError::ProgramInfo { name, source })?;
+    let map = ebpf.map_mut(MAP).ok_or(TracerError::Map { name: MAP })?;
+    ProgramArray::try_from(map)
+        .and_then(|mut map| map.set(0, &fd, 0))
+        .map_err(|source| TracerError::MapAccess { name: MAP, source })
 }
 
 /// Attaches a program to the raw tracepoint of its name.

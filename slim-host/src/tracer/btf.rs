@@ -4,8 +4,8 @@
 //! format is documented in Documentation/bpf/btf.rst (magic 0xeb9f, version 1); little- or big-endian as the machine
 //! is. aya reads BTF too, but keeps its members to itself.
 //!
-//! Not a general BTF library: it answers two questions, "at which byte of struct S is member M" and "to which structures
-//! do the parameters of function F point".
+//! Not a general BTF library: it answers "at which byte of struct S is member M", "to which structures do the parameters of
+//! function F point" and "what are the arguments of tracepoint T".
 
 use std::{collections::HashMap, ops::Range};
 
@@ -14,7 +14,7 @@ const MAGIC: u16 = 0xeb9f;
 const MAX_NESTING: u32 = 16;
 
 const KIND_INT: u32 = 1;
-const KIND_PTR: u32 = 2;
+const KIND_POINTER: u32 = 2;
 const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
@@ -176,15 +176,53 @@ impl<'a> Btf<'a> {
         Ok(None)
     }
 
+    /// The types of the arguments of raw tracepoint `name`, by name, without typedefs and qualifiers; a pointer has the name
+    /// of what it points to. `None` when the kernel has no such tracepoint.
+    ///
+    /// # Errors
+    /// When the table is malformed.
+    pub fn tracepoint(&self, name: &str) -> Result<Option<Vec<&'a [u8]>>, BtfError> {
+        // `typedef void (*btf_trace_NAME)(void *__data, ...)` (include/trace/bpf_probe.h, Linux 4.20).
+        let typedef = format!("btf_trace_{name}");
+        for (&start, id) in self.starts.iter().zip(1..) {
+            let found = self.read(start)?;
+            if found.kind() != KIND_TYPEDEF || self.name(found.name)? != typedef.as_bytes() {
+                continue;
+            }
+            let pointer = self.unqualified(id)?;
+            let function = self.unqualified(pointer.size_or_type)?;
+            if function.kind() != KIND_FUNC_PROTO {
+                return Err(BtfError::Malformed("a tracepoint is no function"));
+            }
+            let parameters = function.rest.chunks_exact(8).take(function.vlen()).skip(1);
+            return parameters
+                .map(|entry| self.parameter(word(entry, 4)?))
+                .collect::<Result<_, _>>()
+                .map(Some);
+        }
+        Ok(None)
+    }
+
     /// The name of the structure to which type `id` is a pointer.
     fn pointee(&self, id: u32) -> Result<Option<&'a [u8]>, BtfError> {
         // Type 0 is void, which the table does not hold.
         let target = |id| if id == 0 { Ok(None) } else { self.unqualified(id).map(Some) };
-        let Some(pointer) = target(id)?.filter(|found| found.kind() == KIND_PTR) else { return Ok(None) };
+        let Some(pointer) = target(id)?.filter(|found| found.kind() == KIND_POINTER) else { return Ok(None) };
         match target(pointer.size_or_type)? {
             Some(found) if found.kind() == KIND_STRUCT => self.name(found.name).map(Some),
             Some(_) | None => Ok(None),
         }
+    }
+
+    fn parameter(&self, id: u32) -> Result<&'a [u8], BtfError> {
+        let mut found = self.unqualified(id)?;
+        if found.kind() == KIND_POINTER {
+            if found.size_or_type == 0 {
+                return Ok(b"void");
+            }
+            found = self.unqualified(found.size_or_type)?;
+        }
+        self.name(found.name)
     }
 
     fn find(&self, id: u32, member: &[u8], nesting: u32) -> Result<Option<u32>, BtfError> {
@@ -304,10 +342,10 @@ mod tests {
             ], // 5
             vec![0, structure(KIND_ENUM, 0, 1), 4, name("ONE"), 7], // 6
             vec![0, KIND_CONST << 24, 5],             // 7
-            vec![0, KIND_PTR << 24, 7],               // 8
+            vec![0, KIND_POINTER << 24, 7],           // 8
             vec![0, KIND_CONST << 24, 0],             // 9
-            vec![0, KIND_PTR << 24, 9],               // 10
-            vec![0, KIND_PTR << 24, 0],               // 11
+            vec![0, KIND_POINTER << 24, 9],           // 10
+            vec![0, KIND_POINTER << 24, 0],           // 11
             vec![0, KIND_FUNC_PROTO << 24 | 4, 1, 0, 8, 0, 1, 0, 10, 0, 11], // 12
             vec![name("run"), KIND_FUNC << 24, 12],   // 13
         ]

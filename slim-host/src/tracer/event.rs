@@ -73,12 +73,14 @@ impl Event {
         let pid = reader.u32()?;
         let _tid = reader.u32()?;
         let comm = reader.take(16)?;
-        let lens = [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
+        let lens = [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
+        let _reserved = reader.u32()?;
         reader.want = lens.iter().fold(EventHeader::SIZE, |sum, &len| sum.saturating_add(len as usize));
         let requested = reader.take(lens[0] as usize)?;
         let object = climb(reader.take(lens[1] as usize)?)?;
         let base = climb(reader.take(lens[2] as usize)?)?;
-        let exe = reader.take(lens[3] as usize)?;
+        let root = climb(reader.take(lens[3] as usize)?)?;
+        let exe = reader.take(lens[4] as usize)?;
         if !reader.bytes.is_empty() {
             return Err(DecodeError::Length { have: bytes.len(), want: reader.want });
         }
@@ -95,7 +97,7 @@ impl Event {
                 .then(|| RequestedPath::new(object))
                 .transpose()
                 .map_err(|_| DecodeError::Path)?,
-            requested: absolute(base, requested)?,
+            requested: absolute(base, &root, made_in(requested, flags))?,
             exe: if exe.is_empty() { Vec::new() } else { climb(exe)? },
         })
     }
@@ -111,8 +113,11 @@ fn access_kind(value: u32) -> Result<AccessKind, DecodeError> {
         kind::CHDIR => AccessKind::Chdir,
         kind::MODIFY => AccessKind::Modify,
         kind::FOLLOW => AccessKind::Follow,
+        kind::READDIR => AccessKind::Readdir,
         kind::LOOKUP => AccessKind::Lookup,
         kind::RECEIVE => AccessKind::Receive,
+        kind::CONNECT => AccessKind::Connect,
+        kind::WRITE => AccessKind::Write,
         unknown => return Err(DecodeError::Kind(unknown)),
     })
 }
@@ -132,8 +137,8 @@ fn climb(walk: &[u8]) -> Result<Vec<u8>, DecodeError> {
 }
 
 /// The requested string behind the base from which it starts. For an absolute string that is the task's root, which is
-/// not the container's after a chroot.
-fn absolute(base: Vec<u8>, requested: &[u8]) -> Result<Option<RequestedPath>, DecodeError> {
+/// not the container's after a chroot. A working directory outside of the root is no part of it: nothing holds `..` there.
+fn absolute(base: Vec<u8>, root: &[u8], requested: &[u8]) -> Result<Option<RequestedPath>, DecodeError> {
     if requested.is_empty() {
         return Ok(None);
     }
@@ -144,7 +149,29 @@ fn absolute(base: Vec<u8>, requested: &[u8]) -> Result<Option<RequestedPath>, De
         path.push(b'/');
     }
     path.extend_from_slice(requested);
-    RequestedPath::new(path).map(Some).map_err(|_| DecodeError::Path)
+    let below = if root == b"/" { None } else { path.strip_prefix(root) };
+    let rest = below.filter(|rest| rest.first() == Some(&b'/'));
+    match rest {
+        Some(rest) => RequestedPath::below(root, rest),
+        None => RequestedPath::new(path),
+    }
+    .map(Some)
+    .map_err(|_| DecodeError::Path)
+}
+
+/// The requested string, or of a name that the call made the directory in which it did so.
+fn made_in(requested: &[u8], flags: u32) -> &[u8] {
+    if flags & flag::CREATED == 0 || requested.is_empty() {
+        return requested;
+    }
+    let until = |end: usize| requested.get(..end).unwrap_or_default();
+    let last_but = |end: usize, slash: bool| until(end).iter().rposition(|&b| (b == b'/') == slash);
+    let Some(name_end) = last_but(requested.len(), false) else { return b"/" };
+    match last_but(name_end, true) {
+        // Not the slashes before the name either, unless they are all.
+        Some(slash) => last_but(slash, false).map_or(b"/", |end| until(end + 1)),
+        None => b".",
+    }
 }
 
 struct Reader<'a> {
@@ -186,9 +213,11 @@ mod tests {
             bytes.extend(word.to_ne_bytes());
         }
         bytes.extend(*b"nginx\0\0\0\0\0\0\0\0\0\0\0");
-        for section in sections {
+        let [requested, object, base, exe] = sections;
+        for section in [requested, object, base, b"", exe] {
             bytes.extend(u32::try_from(section.len()).unwrap().to_ne_bytes());
         }
+        bytes.extend([0; 4]);
         bytes.extend(sections.concat());
         bytes
     }
@@ -217,6 +246,45 @@ mod tests {
         // After chroot("/jail") the string is absolute, but not from the container's root.
         check(0, [b"/etc/passwd", b"", b"jail/", b""], None, Some("/jail/etc/passwd"), "");
         check(on_root, [b"", b"", b"", b""], Some("/"), None, "");
+    }
+
+    #[test]
+    fn a_jail_holds_its_paths() {
+        for (base, root, asked, expected) in [
+            ("jail/", "jail/", "/../x", ("/jail", "/../x")),
+            ("dir/jail/", "jail/", "../../x", ("/jail", "/dir/../../x")),
+            ("", "jail/", "x", ("", "/x")),
+            ("jailed/", "jail/", "x", ("", "/jailed/x")),
+            ("dir/", "", "../x", ("", "/dir/../x")),
+        ] {
+            let found =
+                absolute(climb(base.as_bytes()).unwrap(), &climb(root.as_bytes()).unwrap(), asked.as_bytes());
+            let found = found.unwrap().unwrap();
+            assert_eq!(
+                found.parts(),
+                (expected.0.as_bytes(), expected.1.as_bytes()),
+                "{base} {root} {asked}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_new_name_its_directory_counts() {
+        for (asked, base, directory) in [
+            ("/dir/new", "", "/dir"),
+            ("/dir//new//", "", "/dir"),
+            ("/new", "", "/"),
+            ("//new", "", "/"),
+            ("new", "app/srv/", "/srv/app/."),
+            ("../new/", "app/srv/", "/srv/app/.."),
+            ("a/b/new", "", "/a/b"),
+            ("/", "", "/"),
+        ] {
+            let sections = [asked.as_bytes(), b"", base.as_bytes(), b""];
+            let event = Event::decode(&bytes(kind::WRITE, 0, flag::CREATED, sections)).unwrap();
+            let found = event.requested.map(|p| p.to_string());
+            assert_eq!((event.kind, found.as_deref()), (AccessKind::Write, Some(directory)), "{asked}");
+        }
     }
 
     #[test]

@@ -1,17 +1,12 @@
 //! Loading and attaching the programs, and reading their maps.
 
-use std::{
-    fs,
-    os::fd::AsFd as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, os::fd::AsFd as _, path::PathBuf};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
 };
 use slim_common::{
-    config::{CGROUP_V2, Config},
     counters::Counters,
     event::DedupKey,
     limits::RING_BYTES,
@@ -19,11 +14,14 @@ use slim_common::{
 };
 
 use super::{
-    TracerError, attach,
+    TracerError,
+    attach::{self, Wanted},
     btf::Btf,
+    configure::config,
     event::Event,
+    io_uring,
     loss::Loss,
-    offsets, recursion,
+    recursion,
     source::{Choice, Sources},
     vfs::Fitting,
 };
@@ -90,6 +88,17 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Whether the kernel can make maps of these sizes. It would say no more than that they are invalid.
+    fn check(&self) -> Result<(), TracerError> {
+        let page = rustix::param::page_size();
+        if !self.ring_bytes.is_power_of_two() || (self.ring_bytes as usize) < page {
+            return Err(TracerError::RingSize { bytes: self.ring_bytes, page });
+        }
+        if self.seen_entries == Some(0) { Err(TracerError::NoEntries) } else { Ok(()) }
+    }
+}
+
 type KernelLog = aya_log::EbpfLogger<&'static dyn log::Log>;
 
 /// The loaded and attached programs. Dropping it detaches them and frees all kernel memory.
@@ -97,6 +106,8 @@ pub struct Tracer {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     kernel_log: Option<KernelLog>,
+    /// How often the scope was changed; what the programs remember of it ends with that.
+    scope_changes: u64,
     undecodable: u64,
     /// Every program that is attached.
     programs: Vec<&'static str>,
@@ -112,12 +123,14 @@ impl Tracer {
         if OBJECT.is_empty() {
             return Err(TracerError::Stub);
         }
+        options.check()?;
         // Gone before aya reads the same description for itself: the two together would be the agent's peak of memory.
-        let (config, fitting) = {
+        let (config, requests, fitting) = {
             let bytes =
                 fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
             let btf = Btf::parse(&bytes)?;
-            (config(&btf, options)?, Fitting::look_up(&btf, options.absent_functions)?)
+            let requests = io_uring::requests(&btf)?;
+            (config(&btf, options, requests)?, requests, Fitting::look_up(&btf, options.absent_functions)?)
         };
         let aya_btf = AyaBtf::from_sys_fs().map_err(|source| TracerError::Btf { source })?;
         let mut loader = EbpfLoader::new();
@@ -137,11 +150,12 @@ impl Tracer {
         loader.override_global(aya_log::LEVEL, &level, true);
         let mut ebpf = loader.load(OBJECT).map_err(|source| TracerError::Load { source })?;
         let kernel_log = if level == 0 { None } else { Some(kernel_log(&mut ebpf)?) };
-        let (programs, sources) = attach::attach(&mut ebpf, &aya_btf, options.sources, &fitting)?;
+        let wanted = Wanted { choice: options.sources, requests, restart: config.tail_calls == 1 };
+        let (programs, sources) = attach::attach(&mut ebpf, &aya_btf, &wanted, &fitting)?;
         let ring = ebpf.take_map("EVENTS").ok_or(TracerError::Map { name: "EVENTS" })?;
         let ring =
             RingBuf::try_from(ring).map_err(|source| TracerError::MapAccess { name: "EVENTS", source })?;
-        Ok(Self { ebpf, ring, kernel_log, undecodable: 0, programs, sources })
+        Ok(Self { ebpf, ring, kernel_log, scope_changes: 0, undecodable: 0, programs, sources })
     }
 
     /// What is listened to.
@@ -183,7 +197,8 @@ impl Tracer {
     pub fn watch(&mut self, cgroup: u64, entry: ScopeEntry) -> Result<(), TracerError> {
         self.map::<u64, ScopeEntry>("SCOPE")?
             .insert(cgroup, entry, 0)
-            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })
+            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })?;
+        self.scope_changed()
     }
 
     /// The container for which the kernel took control group `cgroup` into the scope on its own.
@@ -216,7 +231,8 @@ impl Tracer {
     /// When the kernel refuses to change the map.
     pub fn unwatch(&mut self, cgroup: u64) -> Result<(), TracerError> {
         removed(self.map::<u64, ScopeEntry>("SCOPE")?.remove(&cgroup))
-            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })
+            .map_err(|source| TracerError::MapAccess { name: "SCOPE", source })?;
+        self.scope_changed()
     }
 
     /// Forgets whose an adopted control group is; it must have left the scope, and its events must be sorted.
@@ -303,6 +319,17 @@ impl Tracer {
         Ok(Loss { recursion_misses, undecodable: self.undecodable, ..Loss::from_counters(&self.counters()?) })
     }
 
+    /// Tells the programs that what they remember of the scope may be wrong. After each change: whoever finds the new number
+    /// finds the new entries.
+    fn scope_changed(&mut self) -> Result<(), TracerError> {
+        const CHANGES: &str = "SCOPE_CHANGES";
+        self.scope_changes += 1;
+        let map = self.ebpf.map_mut(CHANGES).ok_or(TracerError::Map { name: CHANGES })?;
+        Array::try_from(map)
+            .and_then(|mut map| map.set(0, self.scope_changes, 0))
+            .map_err(|source| TracerError::MapAccess { name: CHANGES, source })
+    }
+
     fn entries<K: aya::Pod, V: aya::Pod>(&self, name: &'static str) -> Result<Vec<(K, V)>, TracerError> {
         let map = self.ebpf.map(name).ok_or(TracerError::Map { name })?;
         let failed = |source| TracerError::MapAccess { name, source };
@@ -326,51 +353,6 @@ fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         other => other,
     }
-}
-
-pub(super) fn config(btf: &Btf<'_>, options: &Options) -> Result<Config, TracerError> {
-    let (cgroup_subsys, hierarchy_id) = match &options.cgroups {
-        CgroupMode::V2 => (CGROUP_V2, 0),
-        CgroupMode::V1 { controller, hierarchy_id } => {
-            let index = btf.enumerator(&format!("{controller}_cgrp_id"))?;
-            (index.ok_or_else(|| TracerError::NoController { name: controller.clone() })?, *hierarchy_id)
-        }
-    };
-    let kernel = procfs::KernelVersion::current().map_err(|source| TracerError::Release { source })?;
-    let mut seeds = [0; 2];
-    for seed in &mut seeds {
-        let mut bytes = [0; 8];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-            .map_err(|source| TracerError::Random { source: source.into() })?;
-        *seed = u64::from_ne_bytes(bytes);
-    }
-    Ok(Config {
-        seeds,
-        wakeup_bytes: u64::from(options.ring_bytes) / 4,
-        offsets: offsets::lookup(btf)?,
-        host_dev: root_dev(Path::new("/"))?,
-        // A root that we may not look into is one that we have no power over: then loading fails too, and says more.
-        runtime_dev: options.runtime_root.as_deref().and_then(|root| root_dev(root).ok()).unwrap_or(0),
-        hierarchy_id,
-        cgroup_subsys,
-        typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
-        adopt: u32::from(options.newcomers == Newcomers::Adopt),
-        dentry_lists: offsets::dentry_lists(btf),
-    })
-}
-
-/// Device of the file system with the root directory `root`.
-fn root_dev(root: &Path) -> Result<u32, TracerError> {
-    use std::os::unix::fs::MetadataExt as _;
-    // A link of /proc must be followed.
-    let metadata = fs::metadata(root.join("."));
-    Ok(kernel_dev(metadata.map_err(|source| TracerError::HostRoot { source })?.dev()))
-}
-
-/// A device number as `stat` reports it, in the kernel's own encoding (`MKDEV`, include/linux/kdev_t.h).
-#[must_use]
-pub fn kernel_dev(st_dev: u64) -> u32 {
-    rustix::fs::major(st_dev) << 20 | rustix::fs::minor(st_dev)
 }
 
 /// The level for `aya-log` inside the programs: 0 (off) unless RUST_LOG or `-v` asks for debug messages.

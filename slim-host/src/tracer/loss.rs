@@ -29,6 +29,8 @@ pub struct Loss {
     pub snapshot_failed: u64,
     /// Names that the start of a container used and that the kernel had forgotten when nothing but sweeps could tell them.
     pub forgotten: u64,
+    /// Operations on paths that went by io_uring, where no system call shows them.
+    pub io_uring: u64,
 }
 
 impl Loss {
@@ -40,6 +42,7 @@ impl Loss {
             read_fault: counters.read_fault,
             path_too_long: counters.path_too_long,
             scope_full: counters.scope_full,
+            io_uring: counters.io_uring,
             ..Self::default()
         }
     }
@@ -71,6 +74,7 @@ impl Loss {
             entries_full,
             snapshot_failed,
             forgotten,
+            io_uring,
         } = *self;
         [
             ("ring_full", ring_full),
@@ -84,6 +88,7 @@ impl Loss {
             ("entries_full", entries_full),
             ("snapshot_failed", snapshot_failed),
             ("forgotten", forgotten),
+            ("io_uring", io_uring),
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)

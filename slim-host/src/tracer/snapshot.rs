@@ -20,7 +20,7 @@ use super::{
     TracerError,
     aggregate::Holder,
     cgroup::{self, Group},
-    load::kernel_dev,
+    configure::kernel_dev,
     root,
 };
 use crate::path::RequestedPath;

@@ -31,7 +31,7 @@ use rustix::{
 use super::{
     TracerError,
     cgroup::{self, Group},
-    load::kernel_dev,
+    configure::kernel_dev,
     root::{self, RootMount},
 };
 

@@ -1,14 +1,17 @@
 //! Names of the error numbers that the tests speak of.
 
-const NAMES: [(&str, i32); 20] = [
+const NAMES: [(&str, i32); 23] = [
     ("EACCES", libc::EACCES),
+    ("EADDRINUSE", libc::EADDRINUSE),
     ("EBADF", libc::EBADF),
+    ("ECONNREFUSED", libc::ECONNREFUSED),
     ("EFAULT", libc::EFAULT),
     ("EINTR", libc::EINTR),
     ("EINVAL", libc::EINVAL),
     ("EISDIR", libc::EISDIR),
     ("ELOOP", libc::ELOOP),
     ("ENAMETOOLONG", libc::ENAMETOOLONG),
+    ("ENETUNREACH", libc::ENETUNREACH),
     ("ENODATA", libc::ENODATA),
     ("ENOENT", libc::ENOENT),
     ("ENOEXEC", libc::ENOEXEC),

@@ -5,7 +5,7 @@
 //! `accesses` has the finer points of system calls.
 
 use anyhow::{Result, ensure};
-use slim_host::tracer::Options;
+use slim_host::tracer::{Choice, Options};
 use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run};
 
 use crate::{case::Case, plan};
@@ -13,8 +13,8 @@ use crate::{case::Case, plan};
 /// Name; steps as in [`Case`]; what each of [`SOURCES`] reports, in their order.
 type Operation = (&'static str, &'static str, [&'static str; SOURCES.len()]);
 
-/// A source with its name, and how to ask the tracer for it alone.
-const SOURCES: [(&str, fn() -> Options); 1] = [("system calls", Options::default)];
+/// A source with its name, as the tracer is asked for it alone.
+const SOURCES: [(&str, Choice); 1] = [("system calls", Choice::Syscalls)];
 
 const OPERATIONS: &[Operation] = &[
     // The ways to open.
@@ -23,13 +23,13 @@ const OPERATIONS: &[Operation] = &[
     ("openat, directory", "dir /dir; openat file", ["open /dir, open /dir/file"]),
     ("openat, absolute", "dir /dir; openat /file", ["open /dir, open /file"]),
     ("openat2", "dir /dir; openat2-in-root /file", ["open /dir, open /dir/file"]),
-    ("creat", "creat /file", ["open /file"]),
-    ("open for writing", "open /file O_WRONLY", ["open /file"]),
+    ("creat", "creat /file", ["write /file"]),
+    ("open for writing", "open /file O_WRONLY", ["write /file"]),
     ("open of a directory", "open /dir O_DIRECTORY", ["open /dir"]),
     ("O_PATH", "open /dir/file O_PATH", ["open /dir/file"]),
     ("O_PATH of a symlink", "open /link O_PATH|O_NOFOLLOW", ["open /link"]),
-    ("O_CREAT", "open /new O_CREAT|O_WRONLY", [""]),
-    ("O_TMPFILE", "needs Linux 6.7; open /dir O_TMPFILE|O_WRONLY", [""]),
+    ("O_CREAT", "open /new O_CREAT|O_WRONLY", ["write /"]),
+    ("O_TMPFILE", "needs Linux 6.7; open /dir O_TMPFILE|O_WRONLY", ["write /dir"]),
     (
         "open_by_handle_at",
         "overlay index=on,nfs_export=on; dir /dir; handle /dir/file",
@@ -96,17 +96,21 @@ const OPERATIONS: &[Operation] = &[
     ("truncate", "truncate /file", ["modify /file"]),
     ("utimensat", "utimensat /file", ["modify /file"]),
     ("unlink", "unlink /file", ["modify /file"]),
-    ("rename", "rename /file /moved", ["modify /file"]),
-    ("link", "link /file /new", ["modify /file"]),
-    ("symlinkat", "symlink /file /new", ["modify /new"]),
-    ("mkdir", "mkdir /new", [""]),
+    ("rename", "rename /file /moved", ["modify /file, modify /moved"]),
+    ("link", "link /file /new", ["modify /file, write /"]),
+    ("symlinkat", "symlink /file /new", ["write /"]),
+    ("mkdir", "mkdir /new", ["write /"]),
     // What is no path in a call.
-    ("getdents64", "dir /dir; list", ["open /dir"]),
-    ("bind and connect to a socket", "bind-socket /dir/s; connect /dir/s", [""]),
-    ("connect to nothing", "connect /absent = ENOENT", [""]),
+    ("getdents64", "dir /dir; list", ["open /dir, readdir /dir"]),
+    (
+        "bind and connect to a socket",
+        "bind-to /dir/s; connect /dir/s = ECONNREFUSED",
+        ["connect /dir/s ECONNREFUSED, write /dir"],
+    ),
+    ("connect to nothing", "connect /absent = ENOENT", ["connect /absent ENOENT"]),
     ("received descriptor", "gift /file; receive", [""]),
-    ("openat by io_uring", "needs io_uring; uring-open /file", [""]),
-    ("statx by io_uring", "needs io_uring; uring-statx /file", [""]),
+    ("openat by io_uring", "needs io_uring; uring-open /file", ["lost io_uring 1"]),
+    ("statx by io_uring", "needs io_uring; uring-statx /file", ["lost io_uring 1"]),
     #[cfg(target_arch = "x86_64")]
     ("32-bit program", "exec /bin/opener32 /dir/file", ["exec /bin/opener32, open /dir/file"]),
     #[cfg(target_arch = "x86_64")]
@@ -120,8 +124,8 @@ fn each_source_reports_what_it_can_know() -> Result<()> {
     }
     let (tree, hierarchy) = (Tree::new()?, Hierarchy::unified()?);
     let mut wrong = Vec::new();
-    for (column, (source, options)) in SOURCES.iter().enumerate() {
-        let mut session = Session::start(&options())?;
+    for (column, (source, choice)) in SOURCES.into_iter().enumerate() {
+        let mut session = Session::start(&Options { sources: choice, ..Options::default() })?;
         for (target, (name, steps, expected)) in (0..).zip(OPERATIONS) {
             let Some(case) = Case::read(name, steps)? else { continue };
             let group = hierarchy.group()?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use slim_common::limits::WALK_STEPS;
-use slim_host::tracer::Options;
+use slim_host::tracer::{Options, TracerError};
 use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run, capability};
 
 use crate::plan;
@@ -157,7 +157,26 @@ fn what_lies_too_deep_on_another_file_system_is_not_the_images() -> Result<()> {
     steps.extend(dirs.iter().map(|dir| format!("mkdir {dir}")));
     steps.extend([format!("chdir {deepest}"), "open .".to_owned(), "open /file".to_owned()]);
     plan(&tree, Entry::Pivot).in_group(&group).run(&steps)?;
-    assert_eq!(session.accesses(0)?, [format!("chdir {deepest}"), "open /file".to_owned()]);
+    let written = ["/mnt"].into_iter().chain(dirs.iter().map(String::as_str)).take(dirs.len());
+    let mut expected = vec![format!("chdir {deepest}"), "open /file".to_owned()];
+    expected.extend(written.map(|dir| format!("write {dir}")));
+    assert_eq!(session.accesses(0)?, expected);
     assert_eq!(session.tracer.counters()?.path_too_long_elsewhere, 1);
     session.check_complete()
+}
+
+#[test]
+fn sizes_that_no_map_can_have_are_refused() {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
+    let sizes = |ring_bytes, seen_entries| Options { ring_bytes, seen_entries, ..Options::default() };
+    for options in [sizes(0, None), sizes(page / 2, None), sizes(page * 3, None), sizes(page, Some(0))] {
+        let refused = slim_host::tracer::Tracer::start(&options).err();
+        assert!(
+            matches!(
+                refused,
+                Some(TracerError::RingSize { .. } | TracerError::NoEntries | TracerError::Stub)
+            ),
+            "{options:?}: {refused:?}"
+        );
+    }
 }

@@ -354,6 +354,9 @@ fn used(image: &FileTree, accesses: &BTreeSet<AccessKey>) -> BTreeSet<String> {
             | AccessKind::Access
             | AccessKind::Chdir
             | AccessKind::Modify
+            | AccessKind::Readdir
+            | AccessKind::Connect
+            | AccessKind::Write
             | AccessKind::Snapshot
             | AccessKind::Resolved => LastLink::Follow,
         };

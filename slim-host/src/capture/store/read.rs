@@ -324,7 +324,7 @@ fn access(row: &Row<'_>) -> Result<(AccessKey, AccessRecord), Damage> {
         errno @ 1..=4095 => Outcome::Failed(errno),
         _ => return Err(Damage::Value("access.errno")),
     };
-    let path = RequestedPath::new(bytes(row, 0, MAX_PATH_BYTES, "access.path")?)?;
+    let path = RequestedPath::from_stored(bytes(row, 0, MAX_PATH_BYTES, "access.path")?)?;
     let count: u64 = number(row, 7, "access.count")?;
     if count == 0 {
         return Err(Damage::Value("access.count"));

@@ -54,7 +54,8 @@ impl Machine {
 
     /// The tracer's options. The two variables are for tests, which provoke loss with them.
     pub(super) fn options(&self, manner: Manner) -> Options {
-        let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
+        // What is no number becomes one that the tracer refuses.
+        let number = |name| std::env::var(name).ok().map(|value| value.parse().unwrap_or(0));
         let defaults = Options::default();
         Options {
             runtime_root: self.runtime_root.clone(),

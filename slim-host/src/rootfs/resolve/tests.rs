@@ -243,7 +243,8 @@ fn any_path() -> impl Strategy<Value = String> {
         .prop_map(|(path, slash)| format!("/{path}{}", if slash { "/" } else { "" }))
 }
 
-/// Builds `image` in a temporary directory and puts every path to `openat2(RESOLVE_IN_ROOT)`.
+/// Builds `image` in a temporary directory and puts every path to `openat2(RESOLVE_IN_ROOT)`, with the whole as root and
+/// with two of its directories.
 fn agrees_with_kernel<'p>(image: &[&str], paths: impl Iterator<Item = &'p [u8]>) {
     let dir = tempfile::tempdir().unwrap();
     build(dir.path(), image);
@@ -253,8 +254,14 @@ fn agrees_with_kernel<'p>(image: &[&str], paths: impl Iterator<Item = &'p [u8]>)
         let real = dir.path().join(str::from_utf8(path.relative()).unwrap());
         names.insert(inode_number(&real), path.clone());
     }
-    let root = File::open(dir.path()).unwrap();
-    for path in paths {
+    let jails =
+        tree.iter().filter(|(_, _, inode)| inode.kind == FileKind::Directory).map(|(path, ..)| path.clone());
+    let jails: Vec<_> =
+        [ImagePath::root()].into_iter().chain(jails.filter(|path| !path.is_root()).take(2)).collect();
+    let paths: Vec<_> = paths.collect();
+    for (jail, path) in jails.iter().flat_map(|jail| paths.iter().map(move |path| (jail, *path))) {
+        let root = File::open(dir.path().join(str::from_utf8(jail.relative()).unwrap())).unwrap();
+        let asked = RequestedPath::below(jail.as_bytes(), path).unwrap();
         for (last, flags) in [(LastLink::Follow, OFlags::empty()), (LastLink::NoFollow, OFlags::NOFOLLOW)] {
             let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
             // A `..` beside any rename or mount on the whole host gives EAGAIN (`handle_dots` of fs/namei.c).
@@ -268,13 +275,13 @@ fn agrees_with_kernel<'p>(image: &[&str], paths: impl Iterator<Item = &'p [u8]>)
                 Err(Errno::LOOP) => "ELOOP".to_owned(),
                 Err(errno) => panic!("unexpected {errno}"),
             };
-            let ours = match resolve(&tree, &requested(path), last).outcome {
+            let ours = match resolve(&tree, &asked, last).outcome {
                 Outcome::Found(path) => path.to_string(),
                 Outcome::Missing { .. } => "ENOENT".to_owned(),
                 Outcome::NotDirectory(_) => "ENOTDIR".to_owned(),
                 Outcome::Loop => "ELOOP".to_owned(),
             };
-            assert_eq!(ours, kernel, "{last:?} {} over {image:?}", path.escape_ascii());
+            assert_eq!(ours, kernel, "{last:?} {asked} over {image:?}");
         }
     }
 }

@@ -20,7 +20,8 @@ use crate::tracer::{
     TracerError,
     attach::offer,
     btf::Btf,
-    load::{OBJECT, Options, VMLINUX_BTF, config},
+    configure::config,
+    load::{OBJECT, Options, VMLINUX_BTF},
 };
 
 const PROGRAM: &str = "dentry_sweep";
@@ -31,7 +32,7 @@ const UNUSED: [(&str, u32); 7] = [
     ("WANTED", 1),
     ("ADOPTED", 1),
     ("SEEN", 1),
-    ("ABSENT", 64),
+    ("RECENT", 64),
     ("EVENTS", 4096),
     ("VFS_SCRATCH", 1),
 ];
@@ -81,7 +82,7 @@ impl Program {
         let config = {
             let bytes =
                 fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
-            config(&Btf::parse(&bytes).map_err(TracerError::from)?, &Options::default())?
+            config(&Btf::parse(&bytes).map_err(TracerError::from)?, &Options::default(), None)?
         };
         let mut loader = EbpfLoader::new();
         loader.btf(None).override_global("CONFIG", &config, true);

@@ -1,7 +1,7 @@
 //! Steps that reach a file in other ways than by a call with its path.
 
 use std::{
-    ffi::{CStr, CString},
+    ffi::CString,
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd as _, OwnedFd},
@@ -10,11 +10,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, recvmsg,
-    sendmsg, socket, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-use crate::{raw::call, uring};
+use crate::uring;
 
 /// A descriptor on its way through a socket: sent before the container was entered, received whenever the step says.
 pub(crate) struct Gift(OwnedFd);
@@ -44,39 +43,17 @@ impl Gift {
     }
 }
 
-/// Performs the step if it is one of these. `slot` is the descriptor that others have opened.
+/// Performs the step if it is one of these.
 pub(crate) fn attempt(
     verb: &str,
     words: &[CString],
-    slot: usize,
     gift: Option<&Gift>,
 ) -> Result<Option<Result<usize, i32>>> {
     let path = || words.first().map(CString::as_c_str).context("no path");
     Ok(Some(match verb {
         "uring-open" => uring::open(path()?),
         "uring-statx" => uring::statx(path()?),
-        "list" => {
-            let mut entries = [0_u64; 512];
-            call(libc::SYS_getdents64, [slot, entries.as_mut_ptr() as usize, size_of_val(&entries)])
-        }
         "receive" => Ok(gift.context("nobody sent a descriptor")?.receive()?),
-        "bind-socket" => unix(path()?, |socket, address| bind(socket, address)),
-        "connect" => unix(path()?, |socket, address| connect(socket, address)),
         _ => return Ok(None),
     }))
-}
-
-/// What `operation` gives on a new socket and the address `path`.
-fn unix(
-    path: &CStr,
-    operation: impl FnOnce(&OwnedFd, &SocketAddrUnix) -> rustix::io::Result<()>,
-) -> Result<usize, i32> {
-    let attempt = || {
-        let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
-        operation(&socket, &SocketAddrUnix::new(path)?)?;
-        // Stays open as long as this process: a socket that is closed refuses connections.
-        std::mem::forget(socket);
-        Ok(0)
-    };
-    attempt().map_err(rustix::io::Errno::raw_os_error)
 }

@@ -7,6 +7,7 @@
 mod enter;
 mod exotic;
 mod raw;
+mod sockets;
 mod steps;
 mod uring;
 

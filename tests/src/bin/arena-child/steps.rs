@@ -15,6 +15,7 @@ use slim_tests::kernel::errno;
 use crate::{
     exotic::{self, Gift},
     raw::{call, interrupted},
+    sockets,
 };
 
 const AT_FDCWD: usize = libc::AT_FDCWD as usize;
@@ -49,7 +50,7 @@ impl Runner {
         let words = words.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
         let result = match self.control(verb, &words)? {
             Some(result) => result,
-            None => match exotic::attempt(verb, &words, self.slot, self.gift.as_ref())? {
+            None => match exotic::attempt(verb, &words, self.gift.as_ref())? {
                 Some(result) => result,
                 None => self.attempt(verb, &words).with_context(quoted)?,
             },
@@ -113,6 +114,10 @@ impl Runner {
                 let how = [0_u64, 0, libc::RESOLVE_IN_ROOT];
                 call(libc::SYS_openat2, [slot, path, how.as_ptr() as usize, size_of_val(&how)])
             }
+            "openat2-write" => {
+                let how = [libc::O_WRONLY as u64, 0, 0];
+                call(libc::SYS_openat2, [AT_FDCWD, path, how.as_ptr() as usize, size_of_val(&how)])
+            }
             "openat2-invalid" => {
                 let how = [u64::MAX, 0, 0];
                 call(libc::SYS_openat2, [slot, 1, how.as_ptr() as usize, size_of_val(&how)])
@@ -149,6 +154,7 @@ impl Runner {
                 let flags = libc::AT_EMPTY_PATH as usize;
                 spawn(libc::SYS_execveat, [slot, empty, arguments.as_ptr() as usize, 0, flags])
             }
+            "list" => call(libc::SYS_getdents64, [slot, buffer, 8192]),
             // Instead of this process: the sentinel must then be opened by the program.
             "become" => call(libc::SYS_execve, [path, [path, argument(1), 0].as_ptr() as usize, 0]),
             _ => return arrange(verb, words, slot, buffer),
@@ -184,7 +190,7 @@ fn arrange(verb: &str, words: &[CString], slot: usize, buffer: usize) -> Result<
             call(libc::SYS_mmap, [0, 4096, libc::PROT_READ as usize, libc::MAP_PRIVATE as usize, slot, 0])
         }
         "close" => call(libc::SYS_close, [slot]),
-        _ => return change(verb, words, slot, buffer),
+        _ => return sockets::perform(verb, words).map_or_else(|| change(verb, words, slot, buffer), Ok),
     })
 }
 
@@ -202,6 +208,10 @@ fn change(verb: &str, words: &[CString], slot: usize, buffer: usize) -> Result<R
         "rename" => call(libc::SYS_renameat2, [AT_FDCWD, path, AT_FDCWD, other, 0]),
         "rename-to-dir" => call(libc::SYS_renameat2, [AT_FDCWD, path, slot, other, 0]),
         "rename-from-dir" => call(libc::SYS_renameat2, [slot, path, AT_FDCWD, other, 0]),
+        "exchange" => {
+            let flags = libc::RENAME_EXCHANGE as usize;
+            call(libc::SYS_renameat2, [AT_FDCWD, path, AT_FDCWD, other, flags])
+        }
         "link" => call(libc::SYS_linkat, [AT_FDCWD, path, AT_FDCWD, other, 0]),
         "chmodat" => call(libc::SYS_fchmodat, [slot, path, 0o600]),
         "chmodat2" => call(libc::SYS_fchmodat2, [slot, path, 0o600, 0]),
@@ -220,6 +230,19 @@ fn change(verb: &str, words: &[CString], slot: usize, buffer: usize) -> Result<R
         "lremovexattr" => call(libc::SYS_lremovexattr, [path, name]),
         "inotify" => call(libc::SYS_inotify_init1, [0])
             .and_then(|fd| call(libc::SYS_inotify_add_watch, [fd, path, libc::IN_OPEN as usize])),
+        "fanotify" => call(libc::SYS_fanotify_init, [libc::FAN_CLASS_NOTIF as usize, 0]).and_then(|group| {
+            let mask = libc::FAN_OPEN as usize;
+            call(libc::SYS_fanotify_mark, [group, libc::FAN_MARK_ADD as usize, mask, slot, path])
+        }),
+        // Linux 6.13; the arguments are { value, size, flags }.
+        "getxattrat" | "setxattrat" => {
+            let number = if verb == "getxattrat" { 464 } else { 463 };
+            let arguments = [buffer as u64, 1];
+            call(number, [slot, path, 0, name, arguments.as_ptr() as usize, size_of_val(&arguments)])
+        }
+        "listxattrat" => call(465, [slot, path, 0, buffer, 4096]),
+        "open-tree" => call(libc::SYS_open_tree, [slot, path, 0]),
+        "swapon" => call(libc::SYS_swapon, [path, 0]),
         _ => return legacy(verb, path, buffer, words),
     })
 }
