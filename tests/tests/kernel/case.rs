@@ -38,11 +38,12 @@ impl Case {
     pub(crate) fn run(&self, plan: impl Fn() -> Plan, session: &mut Session, target: u32) -> Result<String> {
         const ATTEMPTS: usize = 5;
         let mut seen = String::new();
-        for _ in 0..ATTEMPTS {
+        for attempt in 1..=ATTEMPTS {
             seen = self.attempt(plan(), session, target)?;
             if !seen.contains("lost recursion_misses") {
                 break;
             }
+            eprintln!("{}: attempt {attempt} of {ATTEMPTS}: {seen}", self.steps.join("; "));
         }
         Ok(seen)
     }

@@ -269,7 +269,7 @@ fn observe<const N: usize>(
 ) -> Result<[BTreeSet<AccessKey>; N]> {
     const ATTEMPTS: usize = 5;
     let mut seen = [const { BTreeSet::new() }; N];
-    for _ in 0..ATTEMPTS {
+    for attempt in 1..=ATTEMPTS {
         case.perform(plan())?;
         let mut lost = Vec::new();
         for (seen, session) in seen.iter_mut().zip(&mut sessions) {
@@ -280,6 +280,7 @@ fn observe<const N: usize>(
             return Ok(seen);
         }
         ensure!(lost.iter().all(|cause| cause.contains("recursion_misses")), lost.join(", "));
+        eprintln!("attempt {attempt} of {ATTEMPTS}: {}", lost.join(", "));
     }
     anyhow::bail!("skipped in each of {ATTEMPTS} attempts")
 }
