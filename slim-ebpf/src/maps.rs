@@ -172,7 +172,7 @@ macro_rules! count {
 pub(crate) use count;
 
 /// Adds one to a number that others may be adding to: on other CPUs, and on this one, for where a program may be preempted
-/// (those on kernel functions from Linux 5.12, those on tracepoints from 7.0) another program may run in between.
+/// (seen on Linux 7.2) another one may run in between.
 ///
 /// The target claims no compare-and-swap, so `core` offers no `fetch_add` for it; the instruction has existed since
 /// the first BPF.
