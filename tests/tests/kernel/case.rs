@@ -1,7 +1,7 @@
 //! A line of a table: steps, and what the kernel and the arena must have for them.
 
 use anyhow::{Context as _, Result};
-use slim_tests::kernel::{Plan, Session, capability, skipped};
+use slim_tests::kernel::{Plan, Session, capability, preempted, skipped};
 
 /// Steps, separated by `; `, after any of these, which are no steps: `overlay OPTIONS` for the mount, `gift PATH` for a
 /// descriptor on its way, `needs CAPABILITY` for what a kernel may lack (see [`capability`]).
@@ -43,7 +43,7 @@ impl Case {
             if !seen.contains("lost recursion_misses") {
                 break;
             }
-            eprintln!("{}: attempt {attempt} of {ATTEMPTS}: {seen}", self.steps.join("; "));
+            preempted(&format!("{}: attempt {attempt} of {ATTEMPTS}: {seen}", self.steps.join("; ")));
         }
         Ok(seen)
     }

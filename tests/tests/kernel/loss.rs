@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use slim_common::limits::WALK_STEPS;
 use slim_host::tracer::{Options, TracerError};
-use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run, capability};
+use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run, capability, preempted};
 
 use crate::plan;
 
@@ -39,7 +39,8 @@ fn check_counts(rounds: u64, threads: u64) -> Result<()> {
     if skipped > 0 {
         // Where programs may be preempted: others meanwhile are skipped, and that is told. Not all of them are ours.
         assert!(missing <= skipped, "{missing} opens are missing, {skipped} were told");
-        eprintln!("{missing} of {} opens missing, {skipped} calls skipped", FILES as u64 * rounds * threads);
+        let opens = FILES as u64 * rounds * threads;
+        preempted(&format!("{missing} of {opens} opens missing, {skipped} calls skipped"));
         return session.check_lost_by_preemption_only();
     }
     assert_eq!(missing, 0, "opens are missing");
