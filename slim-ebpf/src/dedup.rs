@@ -8,8 +8,6 @@
 //! A key is claimed before the event is sent and the claim is taken back when the ring is full: the next access
 //! of the same path tries again. Claims are never consumed; the host reads them as running totals.
 
-use core::arch::asm;
-
 use slim_common::{
     event::{DedupKey, flag, kind},
     limits::PATH_MAX,
@@ -17,7 +15,7 @@ use slim_common::{
 
 use crate::{
     kernel::{Identity, config},
-    maps::{RECENT, SEEN, Scratch},
+    maps::{RECENT, SEEN, Scratch, add_one},
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -166,14 +164,4 @@ pub fn release(key: &DedupKey, memory: Memory) {
         let _ = SEEN.remove(key);
     }
     let _ = RECENT.remove(key);
-}
-
-/// Adds one to a map value that other CPUs add to as well.
-///
-/// The target claims no compare-and-swap, so `core` offers no `fetch_add` for it; the instruction has existed since
-/// the first BPF.
-#[inline(always)]
-fn add_one(total: *mut u64) {
-    // SAFETY: an aligned map value that lives until the program ends.
-    unsafe { asm!("lock *(u64 *)({total} + 0) += {one}", total = in(reg) total, one = in(reg) 1_u64) }
 }

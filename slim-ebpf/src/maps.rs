@@ -1,5 +1,7 @@
 //! Every map on one screen. Sizes are explained in `slim_common::limits`; the host may shrink them for tests.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
@@ -161,19 +163,21 @@ pub static SWEEP_SCRATCH: PerCpuArray<NameScratch> = PerCpuArray::with_max_entri
 /// Adds one to a member of this CPU's [`Counters`].
 macro_rules! count {
     ($member:ident) => {
-        $crate::maps::with_counters(
-            #[inline(always)]
-            |counters| counters.$member += 1,
-        )
+        if let Some(counters) = $crate::maps::COUNTERS.get_ptr_mut(0) {
+            // SAFETY: a member of a map value; no reference to it is made.
+            $crate::maps::add_one(unsafe { &raw mut (*counters).$member });
+        }
     };
 }
 pub(crate) use count;
 
-/// Lets `change` at this CPU's counters.
+/// Adds one to a number that others may be adding to: on other CPUs, and on this one, for where a program may be preempted
+/// (seen on Linux 7.2) another one may run in between.
+///
+/// The target claims no compare-and-swap, so `core` offers no `fetch_add` for it; the instruction has existed since
+/// the first BPF.
 #[inline(always)]
-pub fn with_counters(change: impl FnOnce(&mut Counters)) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: a per-CPU map value, and programs are not preempted while they run: no other writer.
-        change(unsafe { &mut *counters });
-    }
+pub fn add_one(total: *mut u64) {
+    // SAFETY: an aligned map value that lives until the program ends.
+    unsafe { asm!("lock *(u64 *)({total} + 0) += {one}", total = in(reg) total, one = in(reg) 1_u64) }
 }

@@ -69,7 +69,7 @@ impl Scope {
     pub fn current(asker: Asker) -> Option<Self> {
         let cgroup = current_cgroup()?;
         let pointer = ASKED.get_ptr_mut(asker.entry())?;
-        // SAFETY: a per-CPU map value of the asking program alone, which is not preempted.
+        // SAFETY: a per-CPU map value of the asking program alone, which does not run twice at once.
         let asked = unsafe { &mut *pointer };
         let changes = *SCOPE_CHANGES.get(0)?;
         if asked.cgroup != cgroup || asked.changes != changes {

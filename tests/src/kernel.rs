@@ -48,3 +48,9 @@ pub fn can_run() -> bool {
 pub fn skipped(reason: &str) {
     eprintln!("SKIPPED: {reason}");
 }
+
+/// Says on stderr that the kernel skipped programs for others that were preempted, and what came of it.
+#[expect(clippy::print_stderr, reason = "what is hidden by repeating it must be seen")]
+pub fn preempted(outcome: &str) {
+    eprintln!("PREEMPTED: {outcome}");
+}

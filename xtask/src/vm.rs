@@ -80,7 +80,8 @@ fn test(
     let (initramfs, log) = (file("cpio"), file("log"));
     program.initramfs(kernel, arguments, &initramfs)?;
     let said = machine::boot(&kernel.image, &initramfs, &kernel.release, &log)?;
-    let skipped = said.lines().filter(|line| line.contains("SKIPPED:"));
+    let told = |line: &&str| line.contains("SKIPPED:") || line.contains("PREEMPTED:");
+    let skipped = said.lines().filter(told);
     let summary = said.lines().find_map(|line| line.strip_prefix("test result: ok. ")).unwrap_or("no tests");
     let report: Vec<String> = [format!(
         "vm: {} passed in {:.0} s: {}",

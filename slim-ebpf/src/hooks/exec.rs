@@ -37,7 +37,7 @@ fn report(ctx: &BtfTracePointContext, scope: &Scope) -> Option<()> {
         Err(NoRoot::Host) => return Some(()),
         Err(NoRoot::Fault) => return None,
     };
-    // SAFETY: a per-CPU map value of this program alone, which is not preempted.
+    // SAFETY: a per-CPU map value of this program alone, which does not run twice at once.
     let scratch = unsafe { &mut *EXEC_SCRATCH.get_ptr_mut(0)? };
     let binprm = Addr(ctx.arg::<*const u8>(2) as u64);
     requested(scratch, &mut hash, binprm.follow(config!(offsets.binprm_filename))?)?;

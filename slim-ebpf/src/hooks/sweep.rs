@@ -184,7 +184,7 @@ fn ascend(state: &mut SweepState) -> Result<(), Stop> {
 #[inline(always)]
 fn tell(depth: u32, links: &Links) -> Result<(), Stop> {
     let scratch = SWEEP_SCRATCH.get_ptr_mut(0).ok_or(status::FAULT)?;
-    // SAFETY: a per-CPU map value of this program alone, which is not preempted.
+    // SAFETY: a per-CPU map value of this program alone, which does not run twice at once.
     let scratch = unsafe { &mut *scratch };
     let len = links.len & NAME_MAX as u32;
     let [mode] = if links.inode == 0 { [0] } else { Addr(links.inode).words(config!(offsets.inode_mode)) };

@@ -47,7 +47,7 @@ pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         && let Some(scope) = Scope::current(Asker::Syscall)
         && let Some(call) = CALL.get_ptr_mut(0)
     {
-        // SAFETY: a per-CPU map value of this program alone, which is not preempted.
+        // SAFETY: a per-CPU map value of this program alone, which does not run twice at once.
         let call = unsafe { &mut *call };
         let again = call.take_restart();
         let decoded =
@@ -86,7 +86,7 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     }
     let mut hash = PathHash::new();
     let scratch = SYSCALL_SCRATCH.get_ptr_mut(0).ok_or(Skip::Fault)?;
-    // SAFETY: a per-CPU map value of this program alone, which is not preempted.
+    // SAFETY: a per-CPU map value of this program alone, which does not run twice at once.
     let scratch = unsafe { &mut *scratch };
     // Before everything else: its loop is the longest way for the verifier, which so enters it in few states.
     let requested = requested(scratch, &mut hash, call);

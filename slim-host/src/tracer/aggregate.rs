@@ -54,8 +54,7 @@ pub struct Aggregate {
     limits: Limits,
     entries: Vec<Entry>,
     index: HashMap<(Target, Arc<AccessKey>), Slot>,
-    /// The entries that a kernel key counts for. Absent and changed names are not among them: the kernel does not count
-    /// those for long.
+    /// The entries that a kernel key counts for. Those of absent and changed names the kernel does not count for long.
     keys: HashMap<DedupKey, [Slot; 2]>,
     /// Processes by name and executable: few, and each accesses many files.
     programs: HashSet<Arc<Program>>,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use slim_common::scope::ScopeEntry;
 use slim_host::{
     capture::{AccessKey, AccessRecord, Outcome},
-    tracer::{Aggregate, Options, Tracer, cgroup},
+    tracer::{Aggregate, Loss, Options, Tracer, cgroup},
 };
 
 use super::{ControlGroup, SENTINEL, errno};
@@ -121,6 +121,17 @@ impl Session {
             .filter(|(_, count)| *count > 0)
             .map(|(cause, count)| format!("lost {cause} {count}"))
             .collect())
+    }
+
+    /// Fails when anything was lost but calls for which the kernel skipped a program that was preempted.
+    ///
+    /// # Errors
+    /// Then, with the causes.
+    pub fn check_lost_by_preemption_only(&self) -> Result<()> {
+        let loss = self.tracer.loss().context("cannot read the loss")?;
+        let others = Loss { recursion_misses: 0, ..loss };
+        ensure!(others.is_complete(), "lost: {:?}", others.by_cause());
+        Ok(())
     }
 
     /// Fails when anything was lost.

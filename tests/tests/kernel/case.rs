@@ -1,7 +1,7 @@
 //! A line of a table: steps, and what the kernel and the arena must have for them.
 
 use anyhow::{Context as _, Result};
-use slim_tests::kernel::{Plan, Session, capability, skipped};
+use slim_tests::kernel::{Plan, Session, capability, preempted, skipped};
 
 /// Steps, separated by `; `, after any of these, which are no steps: `overlay OPTIONS` for the mount, `gift PATH` for a
 /// descriptor on its way, `needs CAPABILITY` for what a kernel may lack (see [`capability`]).
@@ -38,11 +38,12 @@ impl Case {
     pub(crate) fn run(&self, plan: impl Fn() -> Plan, session: &mut Session, target: u32) -> Result<String> {
         const ATTEMPTS: usize = 5;
         let mut seen = String::new();
-        for _ in 0..ATTEMPTS {
+        for attempt in 1..=ATTEMPTS {
             seen = self.attempt(plan(), session, target)?;
             if !seen.contains("lost recursion_misses") {
                 break;
             }
+            preempted(&format!("{}: attempt {attempt} of {ATTEMPTS}: {seen}", self.steps.join("; ")));
         }
         Ok(seen)
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use slim_common::limits::WALK_STEPS;
 use slim_host::tracer::{Options, TracerError};
-use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run, capability};
+use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run, capability, preempted};
 
 use crate::plan;
 
@@ -14,7 +14,8 @@ fn opens(files: usize, count: u64) -> BTreeMap<String, u64> {
     (0..files).map(|file| (format!("open /many/{file}"), count)).collect()
 }
 
-/// Opens 1,000 files `rounds` times each from `threads` threads; all must be counted, none lost.
+/// Opens 1,000 files `rounds` times each from `threads` threads; all must be counted, or told
+/// to be lost.
 fn check_counts(rounds: u64, threads: u64) -> Result<()> {
     const FILES: usize = 1_000;
     if !can_run() {
@@ -25,13 +26,24 @@ fn check_counts(rounds: u64, threads: u64) -> Result<()> {
     let mut session = Session::start(&Options::default())?;
     session.watch(&group, 0)?;
     plan(&tree, Entry::Pivot).in_group(&group).run(&[format!("many {FILES} {rounds} {threads}")])?;
-    let counts = session.counts(0)?;
-    let wrong = counts.iter().filter(|(_, count)| **count != rounds * threads).collect::<Vec<_>>();
-    assert!(wrong.is_empty(), "{} of {} counts are wrong: {wrong:?}", wrong.len(), counts.len());
-    assert_eq!(counts, opens(FILES, rounds * threads));
+    let counts = session.all_counts(0)?;
+    let expected = opens(FILES, rounds * threads);
+    let count = |path: &String| counts.get(path).copied().unwrap_or(0);
+    let more = counts.iter().filter(|(path, count)| **count > expected.get(*path).copied().unwrap_or(1));
+    assert_eq!(more.collect::<Vec<_>>(), [], "counted that did not happen");
+    let missing: u64 = expected.iter().map(|(path, expected)| expected - count(path)).sum();
     // Reading consumes nothing, and nothing has changed since.
     assert_eq!(sorted(session.tracer.totals()?), sorted(session.tracer.totals()?));
     assert_eq!(session.all_counts(0)?, BTreeMap::new());
+    let skipped = session.tracer.loss()?.recursion_misses;
+    if skipped > 0 {
+        // Where programs may be preempted: others meanwhile are skipped, and that is told. Not all of them are ours.
+        assert!(missing <= skipped, "{missing} opens are missing, {skipped} were told");
+        let opens = FILES as u64 * rounds * threads;
+        preempted(&format!("{missing} of {opens} opens missing, {skipped} calls skipped"));
+        return session.check_lost_by_preemption_only();
+    }
+    assert_eq!(missing, 0, "opens are missing");
     // The sentinel is one more.
     assert_eq!(session.tracer.counters()?.emitted, FILES as u64 + 1);
     session.check_complete()

@@ -13,7 +13,7 @@ use slim_host::{
     rootfs::{self, FileKind, FileTree, Inode, LastLink, Timestamp},
     tracer::{Choice, Options, TracerError},
 };
-use slim_tests::kernel::{Entry, Hierarchy, Plan, Session, Tree, can_run, line, skipped};
+use slim_tests::kernel::{Entry, Hierarchy, Plan, Session, Tree, can_run, line, preempted, skipped};
 
 use crate::{accesses, case::Case, plan};
 
@@ -39,10 +39,10 @@ const OBJECTS: &[Object] = &[
     ("hard links are two", "open /file; open /hard", "open /file, open /hard"),
     ("O_PATH", "open /dir/file O_PATH", "open /dir/file"),
     ("O_PATH of a symlink", "open /link O_PATH|O_NOFOLLOW", "open /link"),
-    ("made anew", "open /new O_CREAT|O_WRONLY", ""),
-    ("made anew, then opened", "open /new O_CREAT|O_WRONLY; open /new", "open /new"),
+    ("made anew", "open /new O_CREAT|O_WRONLY", "write /"),
+    ("made anew, then opened", "open /new O_CREAT|O_WRONLY; open /new", "open /new, write /"),
     ("there in spite of O_CREAT", "open /file O_CREAT|O_WRONLY", "open /file"),
-    ("unnamed temporary file", "needs Linux 6.7; open /dir O_TMPFILE|O_WRONLY", ""),
+    ("unnamed temporary file", "needs Linux 6.7; open /dir O_TMPFILE|O_WRONLY", "write /dir"),
     ("openat2 in a root", "dir /dir; openat2-in-root /file", "open /dir, open /dir/file"),
     ("by a dangling symlink", "open /dangling = ENOENT", "follow /dangling"),
     ("absent", "open /absent = ENOENT", ""),
@@ -228,6 +228,9 @@ fn objects_are_reported_however_they_are_reached_and_sources_agree() -> Result<(
             wrong.push(format!("({name:?}, {:?}, {:?}),", found.0, found.1));
         }
     }
+    if vfs.tracer.loss()?.io_uring > 0 {
+        wrong.push("requests by io_uring are seen, and counted as loss nevertheless".to_owned());
+    }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
@@ -269,17 +272,21 @@ fn observe<const N: usize>(
 ) -> Result<[BTreeSet<AccessKey>; N]> {
     const ATTEMPTS: usize = 5;
     let mut seen = [const { BTreeSet::new() }; N];
-    for _ in 0..ATTEMPTS {
+    for attempt in 1..=ATTEMPTS {
         case.perform(plan())?;
         let mut lost = Vec::new();
         for (seen, session) in seen.iter_mut().zip(&mut sessions) {
             seen.extend(session.keys(target)?);
-            lost.extend(session.new_losses()?);
+            // System calls do not show what goes by io_uring, and say so. The caller asks the other whether it did.
+            lost.extend(
+                session.new_losses()?.into_iter().filter(|cause| !cause.starts_with("lost io_uring ")),
+            );
         }
         if lost.is_empty() {
             return Ok(seen);
         }
         ensure!(lost.iter().all(|cause| cause.contains("recursion_misses")), lost.join(", "));
+        preempted(&format!("attempt {attempt} of {ATTEMPTS}: {}", lost.join(", ")));
     }
     anyhow::bail!("skipped in each of {ATTEMPTS} attempts")
 }
