@@ -124,7 +124,7 @@ fn conditions() -> Result<String> {
         let number = words
             .into_iter()
             .find(|word| word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()));
-        format!("{program} {}", number.unwrap_or("?").trim_start_matches('v'))
+        format!("{program} {}", number.unwrap_or("?").trim_start_matches('v').trim_end_matches(','))
     };
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let kernel: Vec<&str> = release.trim().split(['.', '-']).take(2).collect();

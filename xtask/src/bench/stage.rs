@@ -1,12 +1,12 @@
 //! Images and containers that are measured.
 //!
-//! The images are the tests' with strace and fatrace added: `strace --seccomp-bpf` has to start what it watches, so it
+//! The images are the tests' with strace added: `strace --seccomp-bpf` has to start what it watches, so it
 //! must be inside. Containers bear this process's id in their names, and end with their value.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,7 +17,7 @@ use crate::{images, place, process};
 /// What makes strace as fast as it can be.
 const STRACE: &str = "strace -f -qq --seccomp-bpf -e trace=file -o /dev/null --";
 
-const RIVALS: &str = "USER root\nRUN apt-get update && apt-get install --yes --no-install-recommends strace fatrace \
+const RIVALS: &str = "USER root\nRUN apt-get update && apt-get install --yes --no-install-recommends strace \
  && rm -rf /var/lib/apt/lists/*\n";
 
 /// Programs and files for the loops.
@@ -141,23 +141,6 @@ impl<'e> Container<'e> {
         let mut inspect = self.engine.docker();
         inspect.args(["inspect", "--format", "{{.NetworkSettings.IPAddress}}", &self.name]);
         process::output(&mut inspect)
-    }
-
-    /// The docker program, to execute something in it as root with all privileges.
-    pub(super) fn exec(&self) -> Command {
-        let mut exec = self.engine.docker();
-        exec.args(["exec", "--privileged", "--user", "0", &self.name]);
-        exec
-    }
-
-    /// Its processes: id on the host, and name.
-    pub(super) fn processes(&self) -> Result<Vec<(i32, String)>> {
-        let listed = process::output(self.engine.docker().args(["top", &self.name, "-eo", "pid,comm"]))?;
-        let line = |line: &str| {
-            let (pid, name) = line.trim().split_once(char::is_whitespace)?;
-            Some((pid.parse().ok()?, name.trim().to_owned()))
-        };
-        Ok(listed.lines().filter_map(line).collect())
     }
 
     pub(super) fn engine(&self) -> &Endpoint {

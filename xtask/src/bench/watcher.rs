@@ -1,9 +1,12 @@
 //! Who watches a container: slim in its manners, its rivals, and the floor.
+//!
+//! Not fatrace: it asks fanotify for file handles, which an overlay does not give on Linux 6.18 (`Operation not
+//! supported`), so it sees nothing of a container's root.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,20 +35,12 @@ pub(super) enum Watcher {
     /// An empty program where slim's is attached.
     Floor,
     Opensnoop,
-    Fatrace,
     Strace,
 }
 
 /// In the order of the columns; the first is what the others are compared to.
-pub(super) const ALL: [Watcher; 7] = [
-    Watcher::Nobody,
-    Watcher::Calls,
-    Watcher::Sweep,
-    Watcher::Floor,
-    Watcher::Opensnoop,
-    Watcher::Fatrace,
-    Watcher::Strace,
-];
+pub(super) const ALL: [Watcher; 6] =
+    [Watcher::Nobody, Watcher::Calls, Watcher::Sweep, Watcher::Floor, Watcher::Opensnoop, Watcher::Strace];
 
 impl Watcher {
     pub(super) fn title(self) -> &'static str {
@@ -55,7 +50,6 @@ impl Watcher {
             Watcher::Sweep => "sweep-only",
             Watcher::Floor => "floor",
             Watcher::Opensnoop => "bpftrace",
-            Watcher::Fatrace => "fatrace",
             Watcher::Strace => "strace",
         }
     }
@@ -95,7 +89,6 @@ impl Watch {
             Watcher::Sweep => Self::slim(programs, container, &["--sweep-only"]),
             Watcher::Floor => floor(programs),
             Watcher::Opensnoop => bpftrace(),
-            Watcher::Fatrace => fatrace(container),
         };
         done.with_context(|| format!("attach {watcher:?}"))
     }
@@ -200,22 +193,6 @@ fn descriptors(pid: u32) -> (usize, usize) {
     let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let names: Vec<PathBuf> = links.filter_map(|link| fs::read_link(link.path()).ok()).collect();
     (names.len(), names.iter().filter(|name| name.to_string_lossy().contains("bpf-prog")).count())
-}
-
-fn fatrace(container: &Container<'_>) -> Result<Watch> {
-    // In the container's mount namespace, of its root's mount: what fanotify can be told to watch of one container.
-    let mut exec = container.exec();
-    exec.args(["fatrace", "--current-mount", "--output", "/dev/null"]);
-    let child = exec.current_dir("/").stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let pid = until("fatrace is attached", || {
-        let list = container.processes().ok()?;
-        let (pid, _) = list.into_iter().find(|(_, name)| name == "fatrace")?;
-        let marks = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("fdinfo")).ok()?;
-        let text = marks.flatten().filter_map(|mark| fs::read_to_string(mark.path()).ok());
-        text.into_iter().any(|text| text.contains("fanotify mnt_id")).then_some(pid)
-    })?;
-    let pid = Pid::from_raw(pid).context("a process without a number")?;
-    Ok(Watch { child: Some(child), end: End::Interrupt(pid) })
 }
 
 /// Asks until there is an answer.
