@@ -12,6 +12,7 @@ pub mod capability;
 mod cgroup;
 mod child;
 pub mod elf;
+pub mod empty;
 pub mod errno;
 pub mod programs;
 mod session;

@@ -1,202 +1,146 @@
 //! `cargo xtask bench`: what tracing costs the traced program, and what slim costs its user.
 //!
-//! The worst case on purpose: a static program in a container that does nothing but open (or stat)
-//! the same thousand files, timed by itself. Untraced, traced by slim and under strace take turns, so
-//! that a machine that grows slower does so for all of them; the median of each counts.
+//! Everything that is compared is measured in one run, in turns, so that a machine that grows slower does so for all;
+//! medians count. Verdicts are computed, and what loses stays in the tables. `--write` puts them into docs/bench.md.
 
+mod programs;
+mod servers;
 mod service;
+mod stage;
+mod table;
+mod volume;
+mod watcher;
+mod writing;
 
-use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 
+use self::table::Table;
+use self::watcher::Programs;
 use crate::engine::Endpoint;
-use crate::{build, images, place, process, setup};
+use crate::{build, place, process, setup};
 
-const IMAGE: &str = "slim-test/static:latest";
-const CONTAINER: &str = "slim-bench";
-const FILES: u64 = 1000;
-
-/// Tracing may cost the tight loop a quarter of its speed.
-const GOAL: f64 = 1.25;
+/// The rivals, and what drives the servers.
+const PACKAGES: &[&str] = &["bpftrace", "redis-tools", "strace", "wrk"];
 
 /// Options of the benchmark.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// What to measure (all by default).
+    names: Vec<Part>,
     /// Measurements of each kind; the median counts.
-    #[arg(long, default_value_t = 9)]
-    samples: usize,
-    /// Measurements of a whole build; the median counts.
-    #[arg(long, default_value_t = 5)]
-    builds: usize,
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
+    /// Seconds for which the agent is made to work.
+    #[arg(long, default_value_t = 30.0)]
+    seconds: f64,
+    /// Write docs/bench.md.
+    #[arg(long)]
+    write: bool,
     /// Measure this binary instead of one that is built from the work tree.
     #[arg(long, value_name = "FILE")]
     slim: Option<PathBuf>,
 }
 
-/// Who watches the loop.
-#[derive(Clone, Copy)]
-enum Watcher {
-    Nobody,
-    Slim,
-    Strace,
-}
-
-impl Watcher {
-    /// Rounds over all files: enough for a second, and strace is slower by two orders of magnitude.
-    fn rounds(self) -> u64 {
-        match self {
-            Watcher::Nobody | Watcher::Slim => 500,
-            Watcher::Strace => 5,
-        }
-    }
-}
-
-impl fmt::Display for Watcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Watcher::Nobody => "untraced",
-            Watcher::Slim => "slim",
-            Watcher::Strace => "strace -f -e trace=file",
-        })
-    }
+/// A table.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Loops, an exec storm, Python, find; a process of the host.
+    Programs,
+    /// redis and nginx.
+    Servers,
+    /// The agent's processor time, memory and file.
+    Agent,
+    /// Planning and writing an image.
+    Writing,
+    /// What `slim build` adds to a service's run.
+    Service,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let engine = setup::run()?;
-    images::build(&engine, &["static".to_owned(), "nginx".to_owned()])?;
-    let directory = place::cache()?.join("bench");
-    fs::create_dir_all(&directory)?;
+    setup::packages(PACKAGES)?;
     let slim = options.slim.clone().map_or_else(build::slim, Ok)?;
-    let bench = Bench { engine, slim, go: directory.join("go"), capture: directory.join("capture") };
-    if !bench.go.exists() {
-        process::quiet(Command::new("mkfifo").arg(&bench.go))?;
-    }
-    println!("nanoseconds a call, median (least to most) of {}:", options.samples);
-    for call in ["open", "stat"] {
-        bench.compare(call, options.samples)?;
-    }
-    service::compare(&bench.engine, &bench.slim, options.builds)
-}
-
-struct Bench {
-    engine: Endpoint,
-    slim: PathBuf,
-    /// A FIFO that is the loop's standard input: a byte starts it.
-    go: PathBuf,
-    capture: PathBuf,
-}
-
-impl Bench {
-    fn compare(&self, call: &str, samples: usize) -> Result<()> {
-        let watchers = [Watcher::Nobody, Watcher::Slim, Watcher::Strace];
-        let mut measured = [const { Vec::new() }; 3];
-        for sample in 0..samples.max(1) {
-            // Each begins in its turn: who comes first after the slow strace must not always be the same.
-            for place in 0..watchers.len() {
-                let turn = (sample + place) % watchers.len();
-                measured[turn].push(self.measure(watchers[turn], call)?);
+    let programs = Programs { slim, floor: build::development_program("slim-tests", "slim-floor")? };
+    let parts = if options.names.is_empty() { Part::value_variants() } else { &options.names };
+    let mut text = conditions()?;
+    println!("{text}");
+    let begun = Instant::now();
+    let mut failed = Vec::new();
+    for part in parts {
+        match part.measure(options, &engine, &programs) {
+            Ok(table) => {
+                println!("{}", table.markdown());
+                text.push_str(&table.markdown());
+                text.push('\n');
+            }
+            // The others are still worth their minutes.
+            Err(error) => {
+                println!("bench: FAILED: {error:#}\n");
+                failed.push(format!("{error:#}"));
             }
         }
-        let medians = measured.each_mut().map(|times| {
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 2]
-        });
-        for ((watcher, times), median) in watchers.iter().zip(&measured).zip(medians) {
-            let (least, most) = (times[0], times[times.len() - 1]);
-            let ratio = median / medians[0];
-            println!("  {call}  {watcher:<24}{median:>9.0} ({least:.0} to {most:.0})  {ratio:.2} x");
-        }
-        let ratio = medians[1] / medians[0];
-        let verdict = if ratio <= GOAL { "met" } else { "missed" };
-        println!("  {call}  goal: traced/untraced at most {GOAL}: {ratio:.2}, {verdict}");
-        Ok(())
     }
-
-    /// Runs the loop in a fresh container and returns the nanoseconds of one call.
-    fn measure(&self, watcher: Watcher, call: &str) -> Result<f64> {
-        let measured = self.run_loop(watcher, call);
-        let removed = process::quiet(self.engine.docker().args(["rm", "--force", CONTAINER]));
-        let nanoseconds = measured.with_context(|| format!("measure {call}, {watcher}"))?;
-        removed?;
-        Ok(nanoseconds / (FILES * watcher.rounds()) as f64)
+    let _infallible = writeln!(
+        text,
+        "Load average at the end: {}. The whole took {:.0} minutes.",
+        load()?,
+        (begun.elapsed().as_secs_f64() / 60.0).ceil()
+    );
+    if !failed.is_empty() {
+        bail!("{} of {} parts failed; nothing is written", failed.len(), parts.len());
     }
-
-    fn run_loop(&self, watcher: Watcher, call: &str) -> Result<f64> {
-        // Opened for both directions, so that opening does not wait for the other side.
-        let go = OpenOptions::new().read(true).write(true).open(&self.go)?;
-        let mut run = self.engine.docker();
-        run.args([
-            "run",
-            "--interactive",
-            "--network",
-            "none",
-            "--name",
-            CONTAINER,
-            IMAGE,
-            "/bin/loop",
-            call,
-            "/many",
-        ]);
-        run.args([FILES.to_string(), watcher.rounds().to_string()]);
-        let child = run.stdin(go.try_clone()?).stdout(Stdio::piped()).spawn().context("start docker")?;
-        self.watch(watcher, go)?;
-        let output = child.wait_with_output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        text.trim().parse().with_context(|| format!("the loop said {text:?}, {}", output.status))
+    if options.write {
+        let file = place::workspace().join("docs/bench.md");
+        fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
     }
+    Ok(())
+}
 
-    /// Waits for the container, attaches the watcher, and lets the loop begin.
-    fn watch(&self, watcher: Watcher, mut go: File) -> Result<()> {
-        let pid = until("the container runs", || {
-            let mut inspect = self.engine.docker();
-            inspect.args(["inspect", "--format", "{{.State.Pid}}", CONTAINER]);
-            process::output(&mut inspect).ok().filter(|pid| pid != "0")
-        })?;
-        match watcher {
-            Watcher::Nobody => Ok(go.write_all(b"\n")?),
-            Watcher::Slim => {
-                let _absent = fs::remove_file(&self.capture);
-                let command = format!("echo >'{}'; docker wait {CONTAINER} >&2", self.go.display());
-                let mut trace = Command::new(&self.slim);
-                trace
-                    .args(["trace", CONTAINER, "--output"])
-                    .arg(&self.capture)
-                    .args(["--", "sh", "-c", &command]);
-                process::quiet(trace.env("DOCKER_HOST", self.engine.as_str()))
-            }
-            Watcher::Strace => {
-                let mut strace = Command::new("strace");
-                strace.args(["-f", "-qq", "-e", "trace=file", "-o", "/dev/null", "-p", &pid]);
-                let mut strace: Child = strace.spawn().context("start strace")?;
-                let status = Path::new("/proc").join(&pid).join("status");
-                until("strace is attached", || {
-                    let text = fs::read_to_string(&status).ok()?;
-                    text.lines()
-                        .any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
-                        .then_some(())
-                })?;
-                go.write_all(b"\n")?;
-                strace.wait()?;
-                Ok(())
-            }
+impl Part {
+    fn measure(self, options: &Options, engine: &Endpoint, programs: &Programs) -> Result<Table> {
+        let rounds = usize::try_from(options.rounds)?;
+        match self {
+            Part::Programs => programs::measure(engine, programs, rounds),
+            Part::Servers => servers::measure(engine, programs, rounds),
+            Part::Agent => volume::measure(engine, programs, options.seconds),
+            Part::Writing => writing::measure(engine, &programs.slim, rounds),
+            Part::Service => service::measure(engine, &programs.slim, rounds),
         }
     }
 }
 
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> Result<T> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while Instant::now() < deadline {
-        if let Some(answer) = ask() {
-            return Ok(answer);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    bail!("waited 30 s until {what}")
+/// The page's beginning: the machine and the versions.
+fn conditions() -> Result<String> {
+    let version = |program: &str, argument: &str| {
+        let said = process::output(std::process::Command::new(program).arg(argument)).unwrap_or_default();
+        let words = said.lines().next().unwrap_or_default().split_whitespace();
+        let number = words
+            .into_iter()
+            .find(|word| word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()));
+        format!("{program} {}", number.unwrap_or("?").trim_start_matches('v').trim_end_matches(','))
+    };
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let kernel: Vec<&str> = release.trim().split(['.', '-']).take(2).collect();
+    let cores = thread::available_parallelism()?;
+    Ok(format!(
+        "# What slim costs\n\nMade by `cargo xtask bench --write`. Rows that slim loses stay.\n\nMachine: {cores} cores, \
+         Linux {}, {}, {}, {}. Load average at the begin: {}.\n\n",
+        kernel.join("."),
+        version("docker", "--version"),
+        version("strace", "--version"),
+        version("bpftrace", "--version"),
+        load()?
+    ))
+}
+
+fn load() -> Result<String> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    Ok(load.split(' ').next().unwrap_or("?").to_owned())
 }

@@ -20,6 +20,12 @@ pub(crate) fn development() -> Result<PathBuf> {
     Ok(target()?.join("debug"))
 }
 
+/// Builds a program of this package without optimisation, and returns its path.
+pub(crate) fn development_program(package: &str, name: &str) -> Result<PathBuf> {
+    process::run(cargo().args(["build", "--quiet", "--package", package, "--bin", name]))?;
+    Ok(target()?.join("debug").join(name))
+}
+
 fn target() -> Result<PathBuf> {
     let metadata = process::output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata).context("read cargo's metadata")?;

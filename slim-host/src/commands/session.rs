@@ -254,6 +254,8 @@ impl Session {
         self.drain_all(&totals)?;
         self.write_changes()?;
         let undelivered = self.aggregate.count(&totals);
+        let (most, size) = self.tracer.ring_fill();
+        log::info!("the ring held at most {most} of {size} bytes");
         let loss = Loss { undelivered, ..self.loss()? };
         // From here on only counts have changed, which are no news.
         self.feed = None;

@@ -109,6 +109,9 @@ pub struct Tracer {
     /// How often the scope was changed; what the programs remember of it ends with that.
     scope_changes: u64,
     undecodable: u64,
+    /// The most bytes of the ring that one drain took.
+    ring_peak: usize,
+    ring_bytes: u32,
     /// Every program that is attached.
     programs: Vec<&'static str>,
     sources: Sources,
@@ -155,7 +158,18 @@ impl Tracer {
         let ring = ebpf.take_map("EVENTS").ok_or(TracerError::Map { name: "EVENTS" })?;
         let ring =
             RingBuf::try_from(ring).map_err(|source| TracerError::MapAccess { name: "EVENTS", source })?;
-        Ok(Self { ebpf, ring, kernel_log, scope_changes: 0, undecodable: 0, programs, sources })
+        let ring_bytes = options.ring_bytes;
+        Ok(Self {
+            ebpf,
+            ring,
+            kernel_log,
+            scope_changes: 0,
+            undecodable: 0,
+            ring_peak: 0,
+            ring_bytes,
+            programs,
+            sources,
+        })
     }
 
     /// What is listened to.
@@ -270,9 +284,11 @@ impl Tracer {
         if let Some(log) = &mut self.kernel_log {
             log.flush();
         }
-        let mut count = 0;
+        let (mut count, mut taken) = (0, 0);
         while let Some(bytes) = self.ring.next() {
             count += 1;
+            // Each lies behind a header, at a multiple of eight (kernel/bpf/ringbuf.c).
+            taken += (bytes.len() + 8).next_multiple_of(8);
             match Event::decode(&bytes) {
                 Ok(event) => sink(event),
                 Err(error) => {
@@ -281,7 +297,15 @@ impl Tracer {
                 }
             }
         }
+        self.ring_peak = self.ring_peak.max(taken);
         count
+    }
+
+    /// The most bytes that one [`Self::drain`] took from the ring, those among them that came meanwhile, and the bytes
+    /// that the ring holds.
+    #[must_use]
+    pub fn ring_fill(&self) -> (usize, u32) {
+        (self.ring_peak, self.ring_bytes)
     }
 
     /// How often each access happened, by the key of its event. Reading consumes nothing.

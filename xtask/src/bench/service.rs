@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::table::{Goal, Table, median};
 use crate::engine::Endpoint;
-use crate::{place, process};
+use crate::{images, place, process};
 
 const IMAGE: &str = "slim-test/nginx:latest";
 const CONTAINER: &str = "slim-bench-service";
@@ -28,8 +29,8 @@ const EXERCISE: &str =
 /// Seconds that a build may add to the run.
 const ADDED_GOAL: f64 = 2.0;
 
-/// Resident memory in kB that slim may take at most.
-const MEMORY_GOAL: u64 = 60 * 1000;
+/// Resident memory in MB that slim may take at most.
+const MEMORY_GOAL: f64 = 60.0;
 
 /// Kilobytes in a unit of `/proc/PID/status`, which says kB and means KiB (proc(5)).
 const KB: f64 = 1.024;
@@ -38,11 +39,12 @@ const KB: f64 = 1.024;
 /// its last moments can be missed.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Measures `slim` with an engine that has [`IMAGE`], and prints both goals with their verdicts.
-pub(super) fn compare(engine: &Endpoint, slim: &Path, samples: usize) -> Result<()> {
+/// Measures `slim`.
+pub(super) fn measure(engine: &Endpoint, slim: &Path, rounds: usize) -> Result<Table> {
+    images::build(engine, &["nginx".to_owned()])?;
     let (mut added, mut runs, mut builds) = (Vec::new(), Vec::new(), Vec::new());
     let (mut tracing, mut building) = (0, 0);
-    for _ in 0..samples.max(1) {
+    for _ in 0..rounds {
         let run = timed(|| run_by_hand(engine))?;
         let build = timed(|| {
             building = building.max(build(engine, slim)?);
@@ -56,31 +58,22 @@ pub(super) fn compare(engine: &Endpoint, slim: &Path, samples: usize) -> Result<
         builds.push(build);
         added.push(build - run);
     }
-    println!(
-        "seconds for {IMAGE} up to its first answer and its end, median (least to most) of {}:",
-        added.len()
+    let megabytes = |kib: u64| kib as f64 * KB / 1000.0;
+    let mut table = Table::new(
+        "What a build adds to a service's run",
+        &format!(
+            "nginx up to its first answer and its end, by hand and by `slim build`; medians of {rounds}, in turns."
+        ),
+        &["", "seconds", "memory at its peak"],
     );
-    for (name, times) in [("by hand", &mut runs), ("slim build", &mut builds), ("added", &mut added)] {
-        times.sort_by(f64::total_cmp);
-        let (least, most) = (times[0], times[times.len() - 1]);
-        println!("  {name:<12}{:>6.2} ({least:.2} to {most:.2})", times[times.len() / 2]);
-    }
-    let median = added[added.len() / 2];
-    println!("  goal: at most {ADDED_GOAL} s added: {median:.2}, {}", verdict(median <= ADDED_GOAL));
-
-    println!("megabytes resident at the peak, most of {}:", added.len());
-    for (name, peak) in [("slim trace", tracing), ("slim build", building)] {
-        println!("  {name:<12}{:>6.1}", peak as f64 * KB / 1000.0);
-    }
+    table.row(vec!["by hand".to_owned(), format!("{:.2}", median(&runs)), "-".to_owned()]);
+    let memory = format!("{:.1} MB", megabytes(building));
+    table.row(vec!["slim build".to_owned(), format!("{:.2}", median(&builds)), memory]);
+    table.row(vec!["slim trace".to_owned(), "-".to_owned(), format!("{:.1} MB", megabytes(tracing))]);
+    table.goal(Goal::most("seconds added", median(&added), ADDED_GOAL));
     // What traces has to stay small for as long as the service runs; a build is over in a moment.
-    let peak = tracing as f64 * KB;
-    let met = verdict(peak < MEMORY_GOAL as f64);
-    println!("  goal: less than {} MB while tracing: {:.1}, {met}", MEMORY_GOAL / 1000, peak / 1000.0);
-    Ok(())
-}
-
-fn verdict(met: bool) -> &'static str {
-    if met { "met" } else { "missed" }
+    table.goal(Goal::most("memory in MB while tracing", megabytes(tracing), MEMORY_GOAL));
+    Ok(table)
 }
 
 fn timed(work: impl FnOnce() -> Result<()>) -> Result<f64> {
@@ -141,7 +134,7 @@ impl Drop for Service<'_> {
 }
 
 /// Runs `command` to its end; `VmHWM` of `/proc/PID/status`, in KiB.
-fn peak_of(command: &mut Command) -> Result<u64> {
+pub(super) fn peak_of(command: &mut Command) -> Result<u64> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let mut peak = 0;
     loop {
