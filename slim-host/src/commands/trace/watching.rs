@@ -3,7 +3,6 @@
 //! The ring is drained all the time: whatever asks the engine something runs beside the drain, never in its place.
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     path::PathBuf,
     pin::Pin,
@@ -14,9 +13,14 @@ use std::{
 use futures_util::{Stream, StreamExt as _};
 use tokio::task::JoinSet;
 
-use super::{End, located::Located, prepare};
+use super::{
+    End,
+    located::Located,
+    prepare,
+    subject::{Subject, report},
+};
 use crate::{
-    capture::{Capture, CaptureWriter, Existing, Header, ImageIdentity},
+    capture::{CaptureWriter, Existing, ImageIdentity},
     commands::{
         CommandError,
         recorder::Recorder,
@@ -26,8 +30,7 @@ use crate::{
     },
     engine::{ContainerEvent, ContainerEventKind, ContainerView, Engine, EngineError, SourceImage},
     output::{Live, LiveCounts, Output},
-    path::quote,
-    report::{SweepReport, TraceReport},
+    report::TraceReport,
 };
 
 /// Between two looks at a container that the engine says runs and that we cannot attach to.
@@ -45,19 +48,6 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 const RESTART_GRACE: Duration = Duration::from_secs(10);
 
 type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
-
-/// One image that is traced, with its capture.
-struct Subject {
-    image: ImageIdentity,
-    header: Header,
-    file: PathBuf,
-    /// Containers of it, in the order in which they came: id and name.
-    containers: Vec<(String, String)>,
-    /// Whether one of them ran before we came.
-    attached_late: bool,
-    /// What people should know of it.
-    warnings: Vec<String>,
-}
 
 /// An image that shall be traced.
 pub(super) struct Wanted {
@@ -352,12 +342,6 @@ impl Tracing {
     }
 }
 
-impl Subject {
-    fn knows(&self, id: &str) -> bool {
-        self.containers.iter().any(|(known, _)| known == id)
-    }
-}
-
 /// Asks, after `pause`, what a container is doing; `None` is one that was removed.
 async fn look(engine: Engine, id: String, pause: Duration, times: u32) -> Looked {
     tokio::time::sleep(pause).await;
@@ -370,40 +354,4 @@ async fn look(engine: Engine, id: String, pause: Duration, times: u32) -> Looked
 
 fn time_of(event: &ContainerEvent) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(u64::try_from(event.time_ns).ok()?))
-}
-
-fn report(subject: Subject, capture: &Capture, sweep: Option<SweepReport>) -> TraceReport {
-    let names: BTreeMap<&String, &String> = subject.containers.iter().map(|(id, name)| (id, name)).collect();
-    let file = quote(subject.file.as_os_str().as_encoded_bytes());
-    let mut report = TraceReport::new(capture, names.into_values().cloned().collect(), subject.file);
-    report.warnings.extend(subject.warnings);
-    report.sweep = sweep;
-    if report.containers.is_empty() {
-        report.warnings.push("no container of the image ran".to_owned());
-    } else {
-        if subject.attached_late {
-            report.warnings.push(late(report.sweep.as_ref()));
-        }
-        let image = &subject.image;
-        if image.fingerprint().is_some() {
-            report
-                .next
-                .push(format!("slim build IMAGE --from {file}, where IMAGE has the files that were traced"));
-        } else if !image.is_unknown() {
-            report.next.push(format!("slim build {} --from {file}", image.reference));
-        }
-    }
-    report
-}
-
-/// What can be known of the start of a container that ran before it was traced.
-fn late(sweep: Option<&SweepReport>) -> String {
-    let known = match sweep.and_then(|sweep| sweep.startup.as_ref()) {
-        Some(startup) => format!(
-            "its start is known as far as the kernel remembers it ({} confidence)",
-            startup.confidence.name()
-        ),
-        None => "what it read and closed at its start is missing".to_owned(),
-    };
-    format!("it ran before the trace: {known}; `slim trace --restart` makes it certain")
 }
