@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use futures_util::{Stream, StreamExt as _};
@@ -42,8 +42,6 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Attempts in a row: an engine that restarts comes back within a minute.
 const ATTEMPTS: u32 = 60;
 
-/// How long the end of a trace waits for the engine to say whose the last containers were: it may be slow to tell.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long a container has to end before it is restarted, as `docker restart` has it.
 const RESTART_GRACE: Duration = Duration::from_secs(10);
 
@@ -143,20 +141,10 @@ impl Tracing {
         let mut events: Events = Box::pin(engine.watch(images, since));
         let (mut heard, mut failures) = (since, 0);
         self.look_at_running(engine, live).await?;
-        let mut over = None;
-        loop {
-            if over.as_ref().is_some_and(|(since, _): &(Instant, _)| {
-                since.elapsed() >= LAST_WORDS || !self.session.has_unsorted()
-            }) && let Some((_, ended)) = over.take()
-            {
-                return ended;
-            }
+        let ended = loop {
             tokio::select! {
                 biased;
-                ended = &mut end, if over.is_none() => {
-                    over = Some((Instant::now(), ended));
-                    self.session.tick(live).await?;
-                }
+                ended = &mut end => break ended,
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         (heard, failures) = (time_of(&event).unwrap_or(heard), 0);
@@ -177,8 +165,33 @@ impl Tracing {
                 ticked = self.session.tick(live) => ticked?,
             }
             let some = self.subjects.iter().any(|subject| !subject.containers.is_empty());
-            if over.is_none() && until_exit && some && self.running == 0 && self.looks.is_empty() {
-                return Ok(End::AllEnded);
+            if until_exit && some && self.running == 0 && self.looks.is_empty() {
+                break Ok(End::AllEnded);
+            }
+        };
+        self.last_words(engine, images, heard, live).await?;
+        ended
+    }
+
+    /// Claims whatever containers the engine has told of until now, though we may not have come to listen: it tells them
+    /// as a list, which ends, so nothing depends on how busy this machine is.
+    async fn last_words(
+        &mut self,
+        engine: &Engine,
+        images: &[SourceImage],
+        since: SystemTime,
+        live: &Live,
+    ) -> Result<(), CommandError> {
+        let asked = Box::pin(engine.past(images, since));
+        match beside(&mut self.session, live, asked).await? {
+            Ok(events) => events.iter().try_for_each(|event| match event.kind {
+                ContainerEventKind::Created | ContainerEventKind::Started => self.claim(event),
+                ContainerEventKind::Died => Ok(()),
+            }),
+            Err(error) => {
+                log::warn!("nobody tells whose the last containers were: {error}");
+                self.session.stay_unsorted();
+                Ok(())
             }
         }
     }
