@@ -43,6 +43,34 @@ impl Layer {
         self.append(&mut header(EntryType::Regular, 0o755, content.len() as u64), path.as_ref(), content)
     }
 
+    /// Another name of the regular file `target`, which is in the layer already.
+    ///
+    /// # Errors
+    /// A layer cannot hold the path or the target.
+    pub fn hard_link(&mut self, path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Result<()> {
+        let mut header = header(EntryType::Link, 0o755, 0);
+        let (path, target) = (OsStr::from_bytes(path.as_ref()), OsStr::from_bytes(target.as_ref()));
+        Ok(self.0.append_link(&mut header, path, target)?)
+    }
+
+    /// A directory with metadata of its own.
+    ///
+    /// # Errors
+    /// A layer cannot hold the path.
+    pub fn directory_of(
+        &mut self,
+        path: &str,
+        mode: u32,
+        (user, group): (u64, u64),
+        mtime: u64,
+    ) -> Result<()> {
+        let mut header = header(EntryType::Directory, mode, 0);
+        header.set_uid(user);
+        header.set_gid(group);
+        header.set_mtime(mtime);
+        self.append(&mut header, path.as_bytes(), &[])
+    }
+
     /// A FIFO.
     ///
     /// # Errors
@@ -108,13 +136,13 @@ pub fn diff_id(layer: &[u8]) -> String {
 /// # Errors
 /// A tag or a configuration that an archive cannot hold.
 pub fn archive(tag: &str, config: &Value, layers: &[Vec<u8>]) -> Result<Vec<u8>> {
+    archive_of(tag, json!({ "architecture": architecture(), "os": "linux", "config": config }), layers)
+}
+
+/// As [`archive`], of a whole configuration document but for its layers.
+fn archive_of(tag: &str, mut config: Value, layers: &[Vec<u8>]) -> Result<Vec<u8>> {
     let diff_ids: Vec<String> = layers.iter().map(|layer| diff_id(layer)).collect();
-    let config = json!({
-        "architecture": architecture(),
-        "os": "linux",
-        "config": config,
-        "rootfs": { "type": "layers", "diff_ids": diff_ids },
-    });
+    config["rootfs"] = json!({ "type": "layers", "diff_ids": diff_ids });
     let names: Vec<String> = (0..layers.len()).map(|number| format!("layer{number}.tar")).collect();
     let manifest = json!([{ "Config": "config.json", "RepoTags": [tag], "Layers": names }]);
     let mut archive = Layer::default();
@@ -132,16 +160,30 @@ impl<'e> Image<'e> {
     /// # Errors
     /// The engine refuses it.
     pub fn craft(engine: &'e Engine, purpose: &str, config: &Value, layers: &[Vec<u8>]) -> Result<Image<'e>> {
+        let document = json!({ "architecture": architecture(), "os": "linux", "config": config });
+        Image::craft_of(engine, purpose, document, layers)
+    }
+
+    /// Loads an image made of these layers and this configuration document, of which only the layers are added.
+    ///
+    /// # Errors
+    /// The engine refuses it.
+    pub fn craft_of(
+        engine: &'e Engine,
+        purpose: &str,
+        document: Value,
+        layers: &[Vec<u8>],
+    ) -> Result<Image<'e>> {
         let image = Image::reserve(engine, purpose);
         let scratch = Scratch::new()?;
-        let file = scratch.write("image.tar", archive(image.tag(), config, layers)?)?;
+        let file = scratch.write("image.tar", archive_of(image.tag(), document, layers)?)?;
         engine.docker(["load", "--quiet", "--input", &file])?;
         Ok(image)
     }
 }
 
 /// This machine's architecture as images name it.
-fn architecture() -> &'static str {
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

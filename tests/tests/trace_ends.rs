@@ -200,3 +200,22 @@ fn a_thousand_containers_start_and_exit_during_one_trace() -> Result<()> {
     assert_eq!(found(&complete(&file)?, "/many/"), expected);
     Ok(())
 }
+
+/// The machine gives slim no time while the container runs, and hardly any at the end: whatever slim hears of the
+/// container, it hears after all is over.
+#[test]
+fn a_trace_that_gets_no_time_misses_nothing() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("static"));
+    let slim = require!(Slim::find(&engine));
+    let (scratch, own) = (Scratch::new()?, Image::derive(&engine, &source, "starved")?);
+
+    let starve = "slim=$PPID; kill -STOP $slim; docker run --rm --network none $0 /bin/first /first/001; \
+        setsid sh -c \"kill -CONT $slim; sleep 0.001; kill -STOP $slim; sleep 4; kill -CONT $slim\" >/dev/null 2>&1 &";
+    let file = scratch.file("starved.slim");
+    slim.run(["trace", "--image", own.tag(), "-o", &file, "--", "sh", "-c", starve, own.tag()]).expect(0);
+    let capture = complete(&file)?;
+    assert_eq!(found(&capture, "/first/"), BTreeSet::from(["/first/001".to_owned()]));
+    assert_eq!(found(&capture, "/bin/"), BTreeSet::from(["/bin/first".to_owned()]));
+    Ok(())
+}

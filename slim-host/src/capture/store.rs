@@ -21,6 +21,7 @@
 use rusqlite::Connection;
 
 mod digest;
+mod place;
 mod read;
 mod writer;
 

@@ -138,16 +138,18 @@ fn accept(capture: &Capture, args: &BuildArgs) -> Result<Option<String>, Command
     if capture.is_complete() && !nothing_ran {
         return Ok(None);
     }
-    let why = match capture.header.status {
-        capture::Status::Cut => "its trace was cut short".to_owned(),
-        capture::Status::Complete | capture::Status::Lossy if nothing_ran => {
-            "nothing of the image was seen to run".to_owned()
-        }
-        capture::Status::Complete | capture::Status::Lossy => {
-            let causes = capture.header.loss.iter().map(|(cause, count)| format!("{cause}: {count}"));
-            format!("events were lost, {}", causes.collect::<Vec<_>>().join(", "))
-        }
-    };
+    let mut why = Vec::new();
+    if capture.header.status == capture::Status::Cut {
+        why.push("its trace was cut short".to_owned());
+    }
+    if nothing_ran {
+        why.push("nothing of the image was seen to run".to_owned());
+    }
+    if capture.header.status == capture::Status::Lossy {
+        let causes = capture.header.loss.iter().map(|(cause, count)| format!("{cause}: {count}"));
+        why.push(format!("events were lost, {}", causes.collect::<Vec<_>>().join(", ")));
+    }
+    let why = why.join("; ");
     if args.allow_incomplete {
         return Ok(Some(format!("built from an incomplete capture: {why}")));
     }

@@ -50,6 +50,8 @@ pub(super) struct Newcomers {
     /// The forgotten in their order.
     oldest: VecDeque<ContainerId>,
     lost: u64,
+    /// Whether those that wait may be wanted, and will never be claimed.
+    nobody_tells: bool,
 }
 
 #[derive(Debug)]
@@ -114,9 +116,9 @@ impl Newcomers {
         None
     }
 
-    /// Whether a container waits to be claimed.
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Notes that nobody will tell any more whose the waiting containers are.
+    pub(super) fn stay(&mut self) {
+        self.nobody_tells = true;
     }
 
     /// Whether somebody wants the container.
@@ -165,7 +167,9 @@ impl Newcomers {
     /// Events that were lost: of containers that were claimed too late, and those whose container is not known.
     pub(super) fn lost(&self) -> u64 {
         // Those refused may still be claimed: the trace ends before anybody can know.
-        self.lost + self.waiting.values().map(|waiting| waiting.refused).sum::<u64>()
+        let refused: u64 = self.waiting.values().map(|waiting| waiting.refused).sum();
+        let unclaimed = if self.nobody_tells { self.count as u64 } else { 0 };
+        self.lost + refused + unclaimed
     }
 }
 
@@ -231,6 +235,17 @@ mod tests {
         assert_eq!(newcomers.sort(OTHERS, event(3), now), Some(Event { target: 8, ..event(3) }));
         newcomers.lose();
         assert_eq!(newcomers.lost(), 3);
+    }
+
+    #[test]
+    fn where_nobody_tells_what_waits_is_lost() {
+        let (mut newcomers, now) = (Newcomers::default(), Instant::now());
+        newcomers.sort(US, event(1), now);
+        newcomers.stay();
+        newcomers.sort(OTHERS, event(2), now);
+        assert_eq!(newcomers.lost(), 2);
+        newcomers.claim(US, 7);
+        assert_eq!(newcomers.lost(), 1);
     }
 
     #[test]

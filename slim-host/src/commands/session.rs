@@ -170,9 +170,9 @@ impl Session {
         self.feed = Some(feed);
     }
 
-    /// Whether there are accesses of containers of which nobody has said yet whose they are.
-    pub(super) fn has_unsorted(&self) -> bool {
-        self.newcomers.has_waiting()
+    /// Counts accesses of containers of which nobody has said whose they are as lost: nobody will.
+    pub(super) fn stay_unsorted(&mut self) {
+        self.newcomers.stay();
     }
 
     /// How far the session is, to be asked while it goes on.

@@ -24,6 +24,7 @@ use crate::{
 
 mod end;
 mod located;
+mod subject;
 mod sweeping;
 mod watching;
 

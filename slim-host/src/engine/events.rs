@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt};
 
 use super::error::Intent;
 use super::image::names_of;
-use super::{Engine, EngineError, SourceImage};
+use super::{Engine, EngineError, QUICK, SourceImage, in_time};
 
 /// What happened to a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Engine {
         since: SystemTime,
     ) -> impl Stream<Item = Result<ContainerEvent, EngineError>> + Send + use<> {
         let engine = self.clone();
-        let events = self.docker.events(Some(options(since)));
+        let events = self.docker.events(Some(options(since, None)));
         let watched = Watched::new(images);
         // The library's stream ends quietly when the engine closes the connection; a watcher must be told.
         let events = events.map(Some).chain(futures_util::stream::once(async { None }));
@@ -62,6 +62,31 @@ impl Engine {
             async move { Some(settle(&engine, candidate, &image_ids).await) }
         });
         matched.filter_map(|event| async { event })
+    }
+
+    /// What happened to containers of `images` from `since` until now: the engine's answer is whole when it ends, so
+    /// unlike [`Self::watch`] this leaves nothing to wait for. Docker remembers the last 256 events of any kind.
+    ///
+    /// # Errors
+    /// When the engine does not answer, or not to the end.
+    pub async fn past(
+        &self,
+        images: &[SourceImage],
+        since: SystemTime,
+    ) -> Result<Vec<ContainerEvent>, EngineError> {
+        let watched = Watched::new(images);
+        let until = SystemTime::now().max(since);
+        let mut events = self.docker.events(Some(options(since, Some(until))));
+        let intent = Intent { operation: "ask for past events of", object: "containers" };
+        in_time(QUICK, intent, async {
+            let mut past = Vec::new();
+            while let Some(event) = events.next().await {
+                let judged = event.map(|event| watched.judge(event));
+                past.extend(settle(self, Some(judged), &watched.ids).await.transpose()?);
+            }
+            Ok(past)
+        })
+        .await?
     }
 }
 
@@ -137,17 +162,16 @@ async fn settle(
     }
 }
 
-fn options(since: SystemTime) -> EventsOptions {
-    let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+fn options(since: SystemTime, until: Option<SystemTime>) -> EventsOptions {
+    let written = |time: SystemTime| {
+        let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        format!("{}.{:09}", time.as_secs(), time.subsec_nanos())
+    };
     let filters = HashMap::from([
         ("type".to_owned(), vec!["container".to_owned()]),
         ("event".to_owned(), ["create", "start", "die"].map(str::to_owned).to_vec()),
     ]);
-    EventsOptions {
-        since: Some(format!("{}.{:09}", since.as_secs(), since.subsec_nanos())),
-        until: None,
-        filters: Some(filters),
-    }
+    EventsOptions { since: Some(written(since)), until: until.map(written), filters: Some(filters) }
 }
 
 #[cfg(test)]
@@ -199,6 +223,11 @@ mod tests {
     #[test]
     fn since_is_written_with_nanoseconds() {
         let since = SystemTime::UNIX_EPOCH + std::time::Duration::new(5, 40);
-        assert_eq!(options(since).since.as_deref(), Some("5.000000040"));
+        let asked = options(since, Some(since));
+        assert_eq!(
+            (asked.since.as_deref(), asked.until.as_deref()),
+            (Some("5.000000040"), Some("5.000000040"))
+        );
+        assert_eq!(options(since, None).until, None);
     }
 }

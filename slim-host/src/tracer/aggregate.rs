@@ -15,14 +15,13 @@ use std::{
 
 use slim_common::{event::DedupKey, limits::SEEN_ENTRIES};
 
-use super::{
-    event::Event,
-    sweep::{Name, NameKind},
-};
+use super::event::Event;
 use crate::{
     capture::{AccessKey, AccessKind, AccessRecord, Outcome},
     path::RequestedPath,
 };
+
+mod swept;
 
 /// Which of the things traced at once an access belongs to; the commands number them.
 pub type Target = u32;
@@ -179,60 +178,6 @@ impl Aggregate {
         let key = AccessKey { path: holder.path, kind: AccessKind::Snapshot, outcome: Outcome::Found };
         let witness = self.witness(holder.comm, holder.exe, holder.pid, now_ns);
         self.access(target, key, &witness);
-    }
-
-    /// Takes in what a sweep found at `now_ns` of `CLOCK_MONOTONIC`, as far as nothing else tells of it: names that were
-    /// accessed, and directories and links on the way to those, need no second witness. Of absent names, which other
-    /// reports may still come for, it takes no more than half of the room. How many names that were there are new.
-    pub fn resolve(&mut self, target: Target, names: &[Name], now_ns: u64) -> u64 {
-        let links = names.iter().any(|name| name.kind == NameKind::Symlink);
-        let ways = if links { self.ways(target) } else { HashSet::new() };
-        let witness = self.witness(Vec::new(), Vec::new(), 0, now_ns);
-        let mut new = 0;
-        for name in names {
-            let outcome = match name.kind {
-                NameKind::Way => continue,
-                NameKind::Symlink if ways.contains(name.path.as_bytes()) => continue,
-                NameKind::Absent if self.absent.get(&target) >= Some(&(self.limits.absent / 2)) => continue,
-                NameKind::Absent => ABSENT,
-                NameKind::Symlink | NameKind::Directory | NameKind::File => Outcome::Found,
-            };
-            let key = AccessKey { path: name.path.clone(), kind: AccessKind::Resolved, outcome };
-            if self.has_any_kind(target, &key) {
-                continue;
-            }
-            let taken = self.access(target, key, &witness).is_some();
-            new += u64::from(taken && outcome == Outcome::Found);
-        }
-        new
-    }
-
-    /// Whether there is an access like `key`, of whatever kind.
-    fn has_any_kind(&self, target: Target, key: &AccessKey) -> bool {
-        let mut place = (target, Arc::new(key.clone()));
-        AccessKind::ALL.into_iter().any(|kind| {
-            if let Some(key) = Arc::get_mut(&mut place.1) {
-                key.kind = kind;
-            }
-            self.index.contains_key(&place)
-        })
-    }
-
-    /// Every directory that the paths found by `target` lead through, as they are spelled.
-    fn ways(&self, target: Target) -> HashSet<Box<[u8]>> {
-        let mut ways = HashSet::new();
-        let found = self.entries.iter().filter(|e| e.target == target && e.key.outcome == Outcome::Found);
-        for path in found.map(|entry| entry.key.path.as_bytes()) {
-            let mut rest = path;
-            // From the longest on: once one is known, so are those above it.
-            while let Some(at) = rest.iter().rposition(|&byte| byte == b'/') {
-                rest = rest.get(..at).unwrap_or_default();
-                if !ways.insert(Box::from(rest)) {
-                    break;
-                }
-            }
-        }
-        ways
     }
 
     /// The kernel counts no more keys than [`SEEN_ENTRIES`]; those beyond it sends without counting.

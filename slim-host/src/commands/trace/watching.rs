@@ -3,20 +3,24 @@
 //! The ring is drained all the time: whatever asks the engine something runs beside the drain, never in its place.
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     path::PathBuf,
     pin::Pin,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use futures_util::{Stream, StreamExt as _};
 use tokio::task::JoinSet;
 
-use super::{End, located::Located, prepare};
+use super::{
+    End,
+    located::Located,
+    prepare,
+    subject::{Subject, report},
+};
 use crate::{
-    capture::{Capture, CaptureWriter, Existing, Header, ImageIdentity},
+    capture::{CaptureWriter, Existing, ImageIdentity},
     commands::{
         CommandError,
         recorder::Recorder,
@@ -26,8 +30,7 @@ use crate::{
     },
     engine::{ContainerEvent, ContainerEventKind, ContainerView, Engine, EngineError, SourceImage},
     output::{Live, LiveCounts, Output},
-    path::quote,
-    report::{SweepReport, TraceReport},
+    report::TraceReport,
 };
 
 /// Between two looks at a container that the engine says runs and that we cannot attach to.
@@ -39,25 +42,10 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Attempts in a row: an engine that restarts comes back within a minute.
 const ATTEMPTS: u32 = 60;
 
-/// How long the end of a trace waits for the engine to say whose the last containers were: it may be slow to tell.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long a container has to end before it is restarted, as `docker restart` has it.
 const RESTART_GRACE: Duration = Duration::from_secs(10);
 
 type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
-
-/// One image that is traced, with its capture.
-struct Subject {
-    image: ImageIdentity,
-    header: Header,
-    file: PathBuf,
-    /// Containers of it, in the order in which they came: id and name.
-    containers: Vec<(String, String)>,
-    /// Whether one of them ran before we came.
-    attached_late: bool,
-    /// What people should know of it.
-    warnings: Vec<String>,
-}
 
 /// An image that shall be traced.
 pub(super) struct Wanted {
@@ -153,20 +141,10 @@ impl Tracing {
         let mut events: Events = Box::pin(engine.watch(images, since));
         let (mut heard, mut failures) = (since, 0);
         self.look_at_running(engine, live).await?;
-        let mut over = None;
-        loop {
-            if over.as_ref().is_some_and(|(since, _): &(Instant, _)| {
-                since.elapsed() >= LAST_WORDS || !self.session.has_unsorted()
-            }) && let Some((_, ended)) = over.take()
-            {
-                return ended;
-            }
+        let ended = loop {
             tokio::select! {
                 biased;
-                ended = &mut end, if over.is_none() => {
-                    over = Some((Instant::now(), ended));
-                    self.session.tick(live).await?;
-                }
+                ended = &mut end => break ended,
                 event = events.next() => match event {
                     Some(Ok(event)) => {
                         (heard, failures) = (time_of(&event).unwrap_or(heard), 0);
@@ -187,8 +165,33 @@ impl Tracing {
                 ticked = self.session.tick(live) => ticked?,
             }
             let some = self.subjects.iter().any(|subject| !subject.containers.is_empty());
-            if over.is_none() && until_exit && some && self.running == 0 && self.looks.is_empty() {
-                return Ok(End::AllEnded);
+            if until_exit && some && self.running == 0 && self.looks.is_empty() {
+                break Ok(End::AllEnded);
+            }
+        };
+        self.last_words(engine, images, heard, live).await?;
+        ended
+    }
+
+    /// Claims whatever containers the engine has told of until now, though we may not have come to listen: it tells them
+    /// as a list, which ends, so nothing depends on how busy this machine is.
+    async fn last_words(
+        &mut self,
+        engine: &Engine,
+        images: &[SourceImage],
+        since: SystemTime,
+        live: &Live,
+    ) -> Result<(), CommandError> {
+        let asked = Box::pin(engine.past(images, since));
+        match beside(&mut self.session, live, asked).await? {
+            Ok(events) => events.iter().try_for_each(|event| match event.kind {
+                ContainerEventKind::Created | ContainerEventKind::Started => self.claim(event),
+                ContainerEventKind::Died => Ok(()),
+            }),
+            Err(error) => {
+                log::warn!("nobody tells whose the last containers were: {error}");
+                self.session.stay_unsorted();
+                Ok(())
             }
         }
     }
@@ -352,12 +355,6 @@ impl Tracing {
     }
 }
 
-impl Subject {
-    fn knows(&self, id: &str) -> bool {
-        self.containers.iter().any(|(known, _)| known == id)
-    }
-}
-
 /// Asks, after `pause`, what a container is doing; `None` is one that was removed.
 async fn look(engine: Engine, id: String, pause: Duration, times: u32) -> Looked {
     tokio::time::sleep(pause).await;
@@ -370,40 +367,4 @@ async fn look(engine: Engine, id: String, pause: Duration, times: u32) -> Looked
 
 fn time_of(event: &ContainerEvent) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(u64::try_from(event.time_ns).ok()?))
-}
-
-fn report(subject: Subject, capture: &Capture, sweep: Option<SweepReport>) -> TraceReport {
-    let names: BTreeMap<&String, &String> = subject.containers.iter().map(|(id, name)| (id, name)).collect();
-    let file = quote(subject.file.as_os_str().as_encoded_bytes());
-    let mut report = TraceReport::new(capture, names.into_values().cloned().collect(), subject.file);
-    report.warnings.extend(subject.warnings);
-    report.sweep = sweep;
-    if report.containers.is_empty() {
-        report.warnings.push("no container of the image ran".to_owned());
-    } else {
-        if subject.attached_late {
-            report.warnings.push(late(report.sweep.as_ref()));
-        }
-        let image = &subject.image;
-        if image.fingerprint().is_some() {
-            report
-                .next
-                .push(format!("slim build IMAGE --from {file}, where IMAGE has the files that were traced"));
-        } else if !image.is_unknown() {
-            report.next.push(format!("slim build {} --from {file}", image.reference));
-        }
-    }
-    report
-}
-
-/// What can be known of the start of a container that ran before it was traced.
-fn late(sweep: Option<&SweepReport>) -> String {
-    let known = match sweep.and_then(|sweep| sweep.startup.as_ref()) {
-        Some(startup) => format!(
-            "its start is known as far as the kernel remembers it ({} confidence)",
-            startup.confidence.name()
-        ),
-        None => "what it read and closed at its start is missing".to_owned(),
-    };
-    format!("it ran before the trace: {known}; `slim trace --restart` makes it certain")
 }

@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn absent_and_null_objects_are_made() {
         for source in ["{}", r#"{"config":null}"#, r#"{"config":{"Labels":null}}"#] {
-            assert_eq!(slimmed(source)["config"]["Labels"].as_object().unwrap().len(), 6, "{source}");
+            assert_eq!(slimmed(source)["config"]["Labels"].as_object().unwrap().len(), 7, "{source}");
         }
     }
 

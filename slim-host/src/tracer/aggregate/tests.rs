@@ -1,6 +1,7 @@
 //! What is kept, what is counted, and how much memory that takes.
 
 use super::*;
+use crate::tracer::sweep::{Name, NameKind};
 
 fn event(key: u64, target: u32, object: Option<&str>, requested: Option<&str>) -> Event {
     let path = |text: &str| RequestedPath::new(text).unwrap();

@@ -1,0 +1,69 @@
+//! One image of a trace, its containers, and what people are told of it at the end.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use crate::{
+    capture::{Capture, Header, ImageIdentity},
+    path::quote,
+    report::{SweepReport, TraceReport},
+};
+
+/// One image that is traced, with its capture.
+pub(super) struct Subject {
+    /// Which one.
+    pub image: ImageIdentity,
+    /// Of its capture.
+    pub header: Header,
+    /// The capture file.
+    pub file: PathBuf,
+    /// Containers of it, in the order in which they came: id and name.
+    pub containers: Vec<(String, String)>,
+    /// Whether one of them ran before we came.
+    pub attached_late: bool,
+    /// What people should know of it.
+    pub warnings: Vec<String>,
+}
+
+impl Subject {
+    /// Whether the container is one of them.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.containers.iter().any(|(known, _)| known == id)
+    }
+}
+
+/// What is told at the end of the trace.
+pub(super) fn report(subject: Subject, capture: &Capture, sweep: Option<SweepReport>) -> TraceReport {
+    let names: BTreeMap<&String, &String> = subject.containers.iter().map(|(id, name)| (id, name)).collect();
+    let file = quote(subject.file.as_os_str().as_encoded_bytes());
+    let mut report = TraceReport::new(capture, names.into_values().cloned().collect(), subject.file);
+    report.warnings.extend(subject.warnings);
+    report.sweep = sweep;
+    if report.containers.is_empty() {
+        report.warnings.push("no container of the image ran".to_owned());
+    } else {
+        if subject.attached_late {
+            report.warnings.push(late(report.sweep.as_ref()));
+        }
+        let image = &subject.image;
+        if image.fingerprint().is_some() {
+            report
+                .next
+                .push(format!("slim build IMAGE --from {file}, where IMAGE has the files that were traced"));
+        } else if !image.is_unknown() {
+            report.next.push(format!("slim build {} --from {file}", image.reference));
+        }
+    }
+    report
+}
+
+/// What can be known of the start of a container that ran before it was traced.
+fn late(sweep: Option<&SweepReport>) -> String {
+    let known = match sweep.and_then(|sweep| sweep.startup.as_ref()) {
+        Some(startup) => format!(
+            "its start is known as far as the kernel remembers it ({} confidence)",
+            startup.confidence.name()
+        ),
+        None => "what it read and closed at its start is missing".to_owned(),
+    };
+    format!("it ran before the trace: {known}; `slim trace --restart` makes it certain")
+}
