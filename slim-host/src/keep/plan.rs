@@ -13,7 +13,7 @@ use super::{
     closure::{
         Source, Want,
         application::Applications,
-        command,
+        calls, command,
         elf::{Loader, imports::imports},
         foresight::{Foresight, Traits},
         script, shell, skeleton,
@@ -28,7 +28,7 @@ use crate::{
     packages::Packages,
     path::{ImagePath, RequestedPath},
     rootfs::{
-        FileContents, FileKind, FileTree,
+        FileContents, FileKind, FileTree, Inode,
         resolve::{LastLink, Outcome, Resolution, resolve},
     },
 };
@@ -85,7 +85,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<KeepSet, KeepError> {
         planner.add_all(wants);
         planner.close()?;
         let applications = Applications::new(source, inputs.packages, &inputs.rules.book().application);
-        planner.add_all(applications.wants(&planner.used));
+        let own = applications.wants(&planner.used);
+        let sources: Vec<ImagePath> = own.iter().filter_map(Want::end).cloned().collect();
+        planner.add_all(own);
+        sources.iter().try_for_each(|path| planner.add_calls(path))?;
         planner.close()?;
     }
     if level >= Level::Generous {
@@ -261,6 +264,21 @@ impl Planner<'_> {
             self.set.note(path.clone(), Note::MissingLibrary(name.to_vec()));
         }
         self.set
+    }
+
+    /// Keeps the programs that a source of the application starts by name.
+    fn add_calls(&mut self, path: &ImagePath) -> Result<(), KeepError> {
+        let package = self.inputs.packages.owners(path).next().is_some();
+        let regular = |inode: &&Inode| inode.kind == FileKind::Regular && inode.size > 0;
+        if package || !self.set.contains(path) || self.inputs.tree.get(path).filter(regular).is_none() {
+            return Ok(());
+        }
+        let head = self.source.read(path, script::HEAD_BYTES as u64)?;
+        if calls::is_source(&head, path) {
+            let text = self.source.read(path, calls::MAX_SOURCE)?;
+            self.add_all(calls::wants(self.source, path, &text));
+        }
+        Ok(())
     }
 
     /// Asks what is to be expected with a file that something uses.
