@@ -71,6 +71,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<KeepSet, KeepError> {
         wholes: Wholes::new(inputs.packages, inputs.tree, &inputs.rules.book().packages, level),
         set: KeepSet::default(),
         used: BTreeSet::new(),
+        seen: HashSet::new(),
         pending: VecDeque::new(),
     };
     planner.set.notes.extend(notes);
@@ -123,6 +124,8 @@ struct Planner<'a> {
     set: KeepSet,
     /// Kept files that something uses.
     used: BTreeSet<ImagePath>,
+    /// Those of them that a process was seen to use.
+    seen: HashSet<ImagePath>,
     /// Kept paths that have not been examined.
     pending: VecDeque<(ImagePath, Question)>,
 }
@@ -134,6 +137,8 @@ enum Question {
     Needs,
     /// What is to be expected with it, because something uses it.
     Uses,
+    /// What is to be expected with it, because a process was seen to use it.
+    Seen,
 }
 
 impl Planner<'_> {
@@ -180,12 +185,15 @@ impl Planner<'_> {
             return false;
         }
         self.keep_parents(&path);
-        let is_use = reason.is_use();
+        let (is_use, is_seen) = (reason.is_use(), reason.is_seen());
         if self.set.add(path.clone(), reason) {
             self.pending.push_back((path.clone(), Question::Needs));
         }
         if is_use && self.used.insert(path.clone()) && self.level >= Level::Balanced {
-            self.pending.push_back((path, Question::Uses));
+            self.pending.push_back((path.clone(), Question::Uses));
+        }
+        if is_seen && self.level >= Level::Balanced && self.seen.insert(path.clone()) {
+            self.pending.push_back((path, Question::Seen));
         }
         true
     }
@@ -254,6 +262,10 @@ impl Planner<'_> {
             match question {
                 Question::Needs => self.examine(&path)?,
                 Question::Uses => self.examine_use(&path)?,
+                Question::Seen => {
+                    let wants = self.foresight.of_file(&path, &Traits::default(), On::Seen);
+                    self.add_all(wants);
+                }
             }
         }
         Ok(())

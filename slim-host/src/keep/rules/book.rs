@@ -49,6 +49,8 @@ pub(crate) enum On {
     /// Files that something uses.
     #[default]
     Used,
+    /// Files that a process was seen to use, and those that the image's configuration runs.
+    Seen,
     /// Any file, also one that only a rule or its package keeps.
     Kept,
 }
