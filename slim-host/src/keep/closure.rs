@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub(crate) mod application;
+pub(crate) mod calls;
 pub(crate) mod command;
 pub(crate) mod elf;
 pub(crate) mod foresight;
@@ -40,6 +41,14 @@ impl Want {
         let outcome = Outcome::Found(path.clone());
         let resolution = Resolution { symlinks: Vec::new(), directories: Vec::new(), outcome };
         Self { resolution, reason }
+    }
+
+    /// The entry of the image that it leads to.
+    pub(crate) fn end(&self) -> Option<&ImagePath> {
+        match &self.resolution.outcome {
+            Outcome::Found(path) => Some(path),
+            Outcome::Missing { .. } | Outcome::NotDirectory(_) | Outcome::Loop => None,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     closure::{
         Source, Want,
         application::Applications,
-        command,
+        calls, command,
         elf::{Loader, imports::imports},
         foresight::{Foresight, Traits},
         script, shell, skeleton,
@@ -28,7 +28,7 @@ use crate::{
     packages::Packages,
     path::{ImagePath, RequestedPath},
     rootfs::{
-        FileContents, FileKind, FileTree,
+        FileContents, FileKind, FileTree, Inode,
         resolve::{LastLink, Outcome, Resolution, resolve},
     },
 };
@@ -71,6 +71,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<KeepSet, KeepError> {
         wholes: Wholes::new(inputs.packages, inputs.tree, &inputs.rules.book().packages, level),
         set: KeepSet::default(),
         used: BTreeSet::new(),
+        seen: HashSet::new(),
         pending: VecDeque::new(),
     };
     planner.set.notes.extend(notes);
@@ -85,7 +86,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Result<KeepSet, KeepError> {
         planner.add_all(wants);
         planner.close()?;
         let applications = Applications::new(source, inputs.packages, &inputs.rules.book().application);
-        planner.add_all(applications.wants(&planner.used));
+        let own = applications.wants(&planner.used);
+        let sources: Vec<ImagePath> = own.iter().filter_map(Want::end).cloned().collect();
+        planner.add_all(own);
+        sources.iter().try_for_each(|path| planner.add_calls(path))?;
         planner.close()?;
     }
     if level >= Level::Generous {
@@ -120,6 +124,8 @@ struct Planner<'a> {
     set: KeepSet,
     /// Kept files that something uses.
     used: BTreeSet<ImagePath>,
+    /// Those of them that a process was seen to use.
+    seen: HashSet<ImagePath>,
     /// Kept paths that have not been examined.
     pending: VecDeque<(ImagePath, Question)>,
 }
@@ -131,6 +137,8 @@ enum Question {
     Needs,
     /// What is to be expected with it, because something uses it.
     Uses,
+    /// What is to be expected with it, because a process was seen to use it.
+    Seen,
 }
 
 impl Planner<'_> {
@@ -177,12 +185,15 @@ impl Planner<'_> {
             return false;
         }
         self.keep_parents(&path);
-        let is_use = reason.is_use();
+        let (is_use, is_seen) = (reason.is_use(), reason.is_seen());
         if self.set.add(path.clone(), reason) {
             self.pending.push_back((path.clone(), Question::Needs));
         }
         if is_use && self.used.insert(path.clone()) && self.level >= Level::Balanced {
-            self.pending.push_back((path, Question::Uses));
+            self.pending.push_back((path.clone(), Question::Uses));
+        }
+        if is_seen && self.level >= Level::Balanced && self.seen.insert(path.clone()) {
+            self.pending.push_back((path, Question::Seen));
         }
         true
     }
@@ -251,6 +262,10 @@ impl Planner<'_> {
             match question {
                 Question::Needs => self.examine(&path)?,
                 Question::Uses => self.examine_use(&path)?,
+                Question::Seen => {
+                    let wants = self.foresight.of_file(&path, &Traits::default(), On::Seen);
+                    self.add_all(wants);
+                }
             }
         }
         Ok(())
@@ -261,6 +276,21 @@ impl Planner<'_> {
             self.set.note(path.clone(), Note::MissingLibrary(name.to_vec()));
         }
         self.set
+    }
+
+    /// Keeps the programs that a source of the application starts by name.
+    fn add_calls(&mut self, path: &ImagePath) -> Result<(), KeepError> {
+        let package = self.inputs.packages.owners(path).next().is_some();
+        let regular = |inode: &&Inode| inode.kind == FileKind::Regular && inode.size > 0;
+        if package || !self.set.contains(path) || self.inputs.tree.get(path).filter(regular).is_none() {
+            return Ok(());
+        }
+        let head = self.source.read(path, script::HEAD_BYTES as u64)?;
+        if calls::is_source(&head, path) {
+            let text = self.source.read(path, calls::MAX_SOURCE)?;
+            self.add_all(calls::wants(self.source, path, &text));
+        }
+        Ok(())
     }
 
     /// Asks what is to be expected with a file that something uses.

@@ -202,6 +202,26 @@ impl KeepReason {
     }
 }
 
+impl KeepReason {
+    /// Whether a process was seen to use the path, or one will as soon as the image runs.
+    #[must_use]
+    pub fn is_seen(&self) -> bool {
+        match self.class() {
+            ReasonClass::Used | ReasonClass::Command => true,
+            ReasonClass::Symlink
+            | ReasonClass::Library
+            | ReasonClass::Script
+            | ReasonClass::Expected
+            | ReasonClass::Application
+            | ReasonClass::Package
+            | ReasonClass::PackageData
+            | ReasonClass::Rule
+            | ReasonClass::Skeleton
+            | ReasonClass::Parent => false,
+        }
+    }
+}
+
 /// A phrase that follows the path's name: "needed by /usr/sbin/nginx".
 impl fmt::Display for KeepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -109,13 +109,13 @@ impl<'a> Wholes<'a> {
     }
 }
 
-fn as_path(path: &ImagePath) -> &std::path::Path {
+pub(super) fn as_path(path: &ImagePath) -> &std::path::Path {
     use std::os::unix::ffi::OsStrExt as _;
     std::path::Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()))
 }
 
 /// The globs as one set; one that is none keeps out nothing, and the embedded ones are tested.
-fn set(globs: &[String]) -> GlobSet {
+pub(super) fn set(globs: &[String]) -> GlobSet {
     let mut set = GlobSetBuilder::new();
     for glob in globs {
         let glob = GlobBuilder::new(glob)

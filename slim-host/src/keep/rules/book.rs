@@ -49,6 +49,8 @@ pub(crate) enum On {
     /// Files that something uses.
     #[default]
     Used,
+    /// Files that a process was seen to use, and those that the image's configuration runs.
+    Seen,
     /// Any file, also one that only a rule or its package keeps.
     Kept,
 }
@@ -145,10 +147,14 @@ pub(crate) struct PackageRule {
 pub(crate) struct ApplicationRule {
     /// Directories that hold applications, one a directory.
     pub(crate) holders: Vec<String>,
+    /// Holders whose own files (not their directories) belong to a used file beside them.
+    pub(crate) loose: Vec<String>,
     /// Directories that are no application, with all below them unless they are listed as holders.
     pub(crate) never: Vec<String>,
     /// Names of directories in an application that other rules speak for.
     pub(crate) skip: Vec<String>,
+    /// Globs of what does not stay for this reason.
+    pub(crate) except: Vec<String>,
     /// Bytes from which on a directory that was never touched goes.
     pub(crate) large_bytes: u64,
 }
@@ -240,7 +246,9 @@ impl Book {
         self.packages.extend(raw.package);
         if let Some(application) = raw.application {
             self.application.holders.extend(application.holders);
+            self.application.loose.extend(application.loose);
             self.application.never.extend(application.never);
+            self.application.except.extend(application.except);
             self.application.skip.extend(application.skip);
             // The larger bound keeps more: a user's file only adds.
             self.application.large_bytes = self.application.large_bytes.max(application.large_bytes);
