@@ -13,6 +13,7 @@ mod build;
 mod closure;
 mod doctor;
 mod explain;
+mod import;
 mod trace;
 mod values;
 
@@ -20,6 +21,7 @@ pub use build::{BuildArgs, DockerRunArgs, TraceUntil};
 pub use closure::ClosureArgs;
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
+pub use import::ImportArgs;
 pub use trace::TraceArgs;
 pub use values::{ExecCommand, SourceArg, Until, WordsError};
 
@@ -127,6 +129,8 @@ pub enum Command {
     Trace(TraceArgs),
     /// Tell why a path is kept, or why it is not
     Explain(ExplainArgs),
+    /// Make a capture of what another tool saw: strace, sysdig, a list
+    Import(ImportArgs),
     /// Check whether this machine can trace, and say what to do if not
     Doctor(DoctorArgs),
 }

@@ -16,6 +16,7 @@ mod captures;
 mod doctor;
 mod error;
 mod explain;
+mod import;
 mod newcomers;
 mod recorder;
 mod rules;
@@ -99,6 +100,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> Result<(), CommandError> {
         Command::Build(args) => build::execute(&context, args).await,
         Command::Trace(args) => trace::execute(&context, args).await,
         Command::Explain(args) => explain::execute(&context, args).await,
+        Command::Import(args) => import::execute(&context, args).await,
         Command::Doctor(_) => doctor::execute(&context).await,
     }
 }
