@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod build;
+mod captures;
 mod closure;
 mod doctor;
 mod explain;
@@ -18,6 +19,7 @@ mod trace;
 mod values;
 
 pub use build::{BuildArgs, DockerRunArgs, TraceUntil};
+pub use captures::{DiffArgs, ExportArgs, MergeArgs, PackagesArgs};
 pub use closure::ClosureArgs;
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
@@ -131,6 +133,14 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Make a capture of what another tool saw: strace, sysdig, a list
     Import(ImportArgs),
+    /// Unite captures into one file
+    Merge(MergeArgs),
+    /// Tell what two images or captures differ in: files, packages, bytes
+    Diff(DiffArgs),
+    /// Write what a capture holds as a list
+    Export(ExportArgs),
+    /// List the packages of an image by what is used of them
+    Packages(PackagesArgs),
     /// Check whether this machine can trace, and say what to do if not
     Doctor(DoctorArgs),
 }

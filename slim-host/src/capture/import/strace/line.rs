@@ -52,7 +52,13 @@ pub(super) fn head(text: &[u8]) -> (Head, &[u8]) {
             Some(_) | None => (None, rest),
         },
     };
-    (Head { pid, time }, bracketed(rest.trim_ascii_start()))
+    let rest = rest.trim_ascii_start();
+    // -r beside another time.
+    let rest = match rest.strip_prefix(b"(+").and_then(|more| more.iter().position(|&b| b == b')')) {
+        Some(end) => rest.get(end + 3..).unwrap_or_default().trim_ascii_start(),
+        None => rest,
+    };
+    (Head { pid, time }, bracketed(rest))
 }
 
 /// `[pid  12] `, `12 `, `12<comm> `.
