@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, fmt, io};
 use crate::path::RequestedPath;
 
 mod error;
+pub mod import;
 pub mod merge;
 pub mod store;
 

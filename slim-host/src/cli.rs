@@ -10,16 +10,20 @@ use std::ffi::OsString;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod build;
+mod captures;
 mod closure;
 mod doctor;
 mod explain;
+mod import;
 mod trace;
 mod values;
 
 pub use build::{BuildArgs, DockerRunArgs, TraceUntil};
+pub use captures::{DiffArgs, ExportArgs, MergeArgs, PackagesArgs};
 pub use closure::ClosureArgs;
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
+pub use import::ImportArgs;
 pub use trace::TraceArgs;
 pub use values::{ExecCommand, SourceArg, Until, WordsError};
 
@@ -127,6 +131,16 @@ pub enum Command {
     Trace(TraceArgs),
     /// Tell why a path is kept, or why it is not
     Explain(ExplainArgs),
+    /// Make a capture of what another tool saw: strace, sysdig, a list
+    Import(ImportArgs),
+    /// Unite captures into one file
+    Merge(MergeArgs),
+    /// Tell what two images or captures differ in: files, packages, bytes
+    Diff(DiffArgs),
+    /// Write what a capture holds as a list
+    Export(ExportArgs),
+    /// List the packages of an image by what is used of them
+    Packages(PackagesArgs),
     /// Check whether this machine can trace, and say what to do if not
     Doctor(DoctorArgs),
 }

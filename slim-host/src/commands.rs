@@ -13,14 +13,20 @@ use crate::{
 
 mod build;
 mod captures;
+mod diff;
 mod doctor;
 mod error;
 mod explain;
+mod export;
+mod import;
+mod merge;
 mod newcomers;
+mod packages;
 mod recorder;
 mod rules;
 mod run;
 mod session;
+mod side;
 mod signals;
 mod source;
 mod state;
@@ -99,6 +105,11 @@ async fn dispatch(cli: &Cli, output: &Output) -> Result<(), CommandError> {
         Command::Build(args) => build::execute(&context, args).await,
         Command::Trace(args) => trace::execute(&context, args).await,
         Command::Explain(args) => explain::execute(&context, args).await,
+        Command::Import(args) => import::execute(&context, args).await,
+        Command::Merge(args) => merge::execute(&context, args).await,
+        Command::Diff(args) => diff::execute(&context, args).await,
+        Command::Export(args) => export::execute(&context, args),
+        Command::Packages(args) => packages::execute(&context, args).await,
         Command::Doctor(_) => doctor::execute(&context).await,
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - stdout carries data (a report, JSON), stderr carries what is for people: notes, warnings, errors, progress.
-//! - Nothing that a terminal could act upon gets through: every text is cleaned on the way, whoever made it.
+//! - Nothing that a terminal could act upon gets through: every text is cleaned on the way, whoever made it. Bytes
+//!   for programs ([`Output::bytes`]) go to no terminal.
 //!   Colour is a [`Tone`] of a span, never an escape sequence in a text.
 //! - A reader of stdout that goes away (`slim ... | head`) ends printing, not the work: the exit code stays that
 //!   of the command. Every other failure of stdout is an error; stderr's failures have nobody to be told to.
@@ -161,6 +162,14 @@ impl Output {
             text.push('\n');
         }
         lock(&self.shared.data).write(text.as_bytes())
+    }
+
+    /// Writes `bytes` to stdout as they are: for programs, so callers make sure that no terminal reads them.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub fn bytes(&self, bytes: &[u8]) -> Result<(), OutputError> {
+        lock(&self.shared.data).write(bytes)
     }
 
     /// Tells people something that they may ignore.

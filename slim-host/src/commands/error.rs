@@ -182,6 +182,9 @@ pub enum CommandError {
         /// What its root is (harmless text).
         found: String,
     },
+    /// Exact bytes that a terminal would act upon.
+    #[error("a terminal cannot show exact bytes: send --null into a file or a program")]
+    BytesToTerminal,
     /// `--compress` without an output that is compressed.
     #[error("there is nothing to compress: only oci:DIR and oci-archive:FILE hold compressed layers")]
     NothingToCompress,
@@ -221,6 +224,7 @@ impl CommandError {
                 ImageError::SourceDateEpoch(_) | ImageError::NoVolume(_) | ImageError::TarName(_),
             )
             | Self::NothingToCompress
+            | Self::BytesToTerminal
             | Self::NoName(_)
             | Self::Path(_)
             | Self::NotSlim(_)

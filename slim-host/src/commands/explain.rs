@@ -5,7 +5,7 @@ use std::{os::unix::ffi::OsStrExt as _, path::Path};
 use super::{
     CommandError, Context,
     build::{Choices, Subject},
-    source, state,
+    side, source, state,
 };
 use crate::{
     capture::{self, Capture},
@@ -30,22 +30,7 @@ pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(),
     let path = RequestedPath::new(args.path.as_bytes())?;
     let engine = Engine::connect(context.host.as_deref()).await?;
     let (capture, choices) = subject(&engine, args).await?;
-    let identity = &capture.header.image;
-    if identity.fingerprint().is_some() || identity.is_unknown() {
-        return Err(CommandError::NamesNoImage(args.subject.clone().into()));
-    }
-    let image = match engine.image(&identity.id).await {
-        // The id differs between image stores; the name may lead to the same layers.
-        Err(EngineError::UnknownImage { .. }) => engine.image(&identity.reference).await?,
-        found => found?,
-    };
-    if image.diff_ids != identity.diff_ids {
-        return Err(CommandError::OtherImage {
-            file: args.subject.clone().into(),
-            captured: quote(identity.reference.as_bytes()),
-            image: quote(image.id.as_bytes()),
-        });
-    }
+    let image = side::image_of(&engine, &capture, Path::new(&args.subject)).await?;
     let files = source::open(&engine, &image, None, &context.output).await?;
     let packages = Packages::read(files.tree(), &files)?;
     let subject = Subject { image: &image, files: &files, packages: &packages, capture: &capture };

@@ -80,6 +80,30 @@ pub const REMEDIES: [Remedy; 12] = [
     },
 ];
 
+/// Causes that only imports count ([`Cause`](crate::capture::import::Cause)); docs/import.md tells more about each.
+pub const IMPORT_REMEDIES: [Remedy; 4] = [
+    Remedy {
+        cause: "import_unparsed",
+        meaning: "a line of an imported file was not understood",
+        remedy: "check that the file is of the format that was named, and whole",
+    },
+    Remedy {
+        cause: "import_truncated",
+        meaning: "a path of an imported file was cut",
+        remedy: "record again; for strace, attach before the program starts",
+    },
+    Remedy {
+        cause: "import_unresolved",
+        meaning: "an imported name is not absolute, or a pattern matches nothing",
+        remedy: "record again with `strace -y`, or say where it began with --cwd",
+    },
+    Remedy {
+        cause: "import_unordered",
+        meaning: "threads share a directory, and the lines do not tell their order",
+        remedy: "record again with `strace -ff -ttt`, or with -f into one file",
+    },
+];
+
 /// A cause that this slim does not know: the capture comes from another one.
 const UNKNOWN: Remedy = Remedy {
     cause: "",
@@ -107,8 +131,11 @@ pub fn explain(loss: &LossCounts) -> Vec<LossLine> {
         .iter()
         .filter(|(_, count)| **count > 0)
         .map(|(cause, count)| {
-            let Remedy { meaning, remedy, .. } =
-                REMEDIES.into_iter().find(|remedy| remedy.cause == cause).unwrap_or(UNKNOWN);
+            let Remedy { meaning, remedy, .. } = REMEDIES
+                .into_iter()
+                .chain(IMPORT_REMEDIES)
+                .find(|remedy| remedy.cause == cause)
+                .unwrap_or(UNKNOWN);
             LossLine { cause: cause.clone(), count: *count, meaning, remedy }
         })
         .collect();

@@ -1,0 +1,455 @@
+//! Follows processes through the lines of one run.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    rc::Rc,
+};
+
+use super::{
+    super::{AccessKind, ByPid, Cause, Imported, Outcome, Place, Verdict, requested},
+    errno, line,
+    line::{Body, Parts, Text},
+    process::{Begun, Order, Process, descriptor},
+    shapes,
+};
+
+/// Processes at a time; more are not followed, and their relative paths are lost.
+const MAX_PROCESSES: usize = 8_192;
+
+/// Children whose numbers in the lines are still to come.
+const MAX_UNBORN: usize = 64;
+
+/// What the lines tell when they are read for the first time.
+#[derive(Debug, Default)]
+pub(super) struct Foreknown {
+    /// Numbers before lines.
+    pub(super) pids: BTreeSet<u32>,
+    /// The processes that made a child of this number, in order.
+    pub(super) parents: ByPid<VecDeque<u32>>,
+}
+
+/// The processes of one run.
+pub(super) struct Tracker<'a, 'f> {
+    found: &'f mut Imported,
+    cwd: Option<&'a [u8]>,
+    order: Order,
+    known: Foreknown,
+    processes: ByPid<Process<'a>>,
+    /// Children whose number differs from that in the lines (another pid namespace).
+    unborn: VecDeque<Process<'a>>,
+}
+
+/// The end of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Returned<'l> {
+    Value(&'l [u8]),
+    Failed(i32),
+    /// It did not return, or nobody saw it.
+    Unknown,
+}
+
+const ENOENT: i32 = libc::ENOENT;
+const EFAULT: i32 = libc::EFAULT;
+const EBADF: i32 = libc::EBADF;
+
+impl<'a, 'f> Tracker<'a, 'f> {
+    pub(super) fn new(
+        found: &'f mut Imported,
+        cwd: Option<&'a [u8]>,
+        order: Order,
+        known: Foreknown,
+    ) -> Self {
+        Self { found, cwd, order, known, processes: ByPid::new(), unborn: VecDeque::new() }
+    }
+
+    /// The one process that lives, when there is exactly one.
+    pub(super) fn only(&self) -> Option<u32> {
+        let mut pids = self.processes.keys();
+        pids.next().copied().filter(|_| pids.next().is_none())
+    }
+
+    /// Takes in a line of process `pid`, without what stands before the call.
+    pub(super) fn line(&mut self, place: Place<'a>, pid: u32, offset_ns: u64, text: &'a [u8]) {
+        let verdict = match line::body(text) {
+            None => Verdict::Lost(Cause::ImportUnparsed),
+            Some(Body::Remark) => Verdict::Passed,
+            Some(body) => {
+                let process = self.processes.remove(&pid).unwrap_or_else(|| self.newcomer(pid));
+                self.body(Place { ..place }, pid, offset_ns, body, process)
+            }
+        };
+        self.found.count(place, verdict);
+    }
+
+    fn body(
+        &mut self,
+        place: Place<'a>,
+        pid: u32,
+        offset_ns: u64,
+        body: Body<'a>,
+        mut process: Process<'a>,
+    ) -> Verdict {
+        let verdict = match body {
+            Body::Exited => {
+                self.abandon(pid, process);
+                return Verdict::Passed;
+            }
+            Body::Remark => Verdict::Passed,
+            Body::Superseded(by) => {
+                if let Some(thread) = self.processes.remove(&by) {
+                    process = thread;
+                }
+                Verdict::Passed
+            }
+            Body::Unfinished(name, arguments) => {
+                // What was begun before and never went on has an unknown end.
+                if let Some(begun) = process.begun.take() {
+                    self.never_ended(pid, &mut process, begun);
+                }
+                process.begun = Some(Begun { name, arguments, place, offset_ns });
+                if shapes::paths(name).is_empty() { Verdict::Passed } else { Verdict::Used }
+            }
+            Body::Resumed(name, rest) => match process.begun.take() {
+                Some(begun) if begun.name == name => {
+                    let whole = [begun.arguments, rest].concat();
+                    self.call(pid, begun.offset_ns, name, &whole, &mut process)
+                }
+                other => {
+                    process.begun = other;
+                    let harmless = shapes::paths(name).is_empty();
+                    if harmless { Verdict::Passed } else { Verdict::Lost(Cause::ImportTruncated) }
+                }
+            },
+            Body::Call(name, rest) => {
+                if let Some(begun) = process.begun.take() {
+                    self.never_ended(pid, &mut process, begun);
+                }
+                self.call(pid, offset_ns, name, rest, &mut process)
+            }
+        };
+        if self.processes.len() < MAX_PROCESSES {
+            self.processes.insert(pid, process);
+        }
+        verdict
+    }
+
+    /// Counts what processes were in the middle of.
+    pub(super) fn finish(mut self) {
+        for (pid, process) in std::mem::take(&mut self.processes) {
+            self.abandon(pid, process);
+        }
+    }
+
+    fn abandon(&mut self, pid: u32, mut process: Process<'a>) {
+        if let Some(begun) = process.begun.take() {
+            self.never_ended(pid, &mut process, begun);
+        }
+    }
+
+    /// A call of which nobody saw the end: its path counts as found, since unknown means keep.
+    fn never_ended(&mut self, pid: u32, process: &mut Process<'a>, begun: Begun<'a>) {
+        if shapes::paths(begun.name).is_empty() {
+            return;
+        }
+        let open = begun.arguments.trim_ascii_end();
+        let whole = [open.strip_suffix(b",").unwrap_or(open), b") = ?"].concat();
+        if let Verdict::Lost(cause) = self.call(pid, begun.offset_ns, begun.name, &whole, process) {
+            self.found.lose(begun.place, cause);
+        }
+    }
+
+    /// The state of a process that is seen for the first time.
+    fn newcomer(&mut self, pid: u32) -> Process<'a> {
+        let parent = self.known.parents.get(&pid).and_then(|parents| parents.front());
+        if let Some(parent) = parent.and_then(|parent| self.processes.get(parent)) {
+            let arguments = parent.begun.map_or(&b""[..], |begun| begun.arguments);
+            return Process { is_early: true, ..parent.child(arguments, self.order) };
+        }
+        // Numbers of another pid namespace: any child that is due, if all begin in the same place.
+        let begun = self.processes.values().filter_map(|parent| {
+            let begun = parent.begun.filter(|begun| makes_process(begun.name))?;
+            Some(parent.child(begun.arguments, self.order))
+        });
+        let due: Vec<Process<'a>> = self.unborn.iter().cloned().chain(begun).collect();
+        let Some(first) = due.first().cloned() else { return Process::beginning(self.cwd) };
+        self.unborn.pop_front();
+        if due.iter().all(|other| other.cwd() == first.cwd()) { first } else { Process::beginning(None) }
+    }
+
+    fn call(
+        &mut self,
+        pid: u32,
+        offset_ns: u64,
+        name: &[u8],
+        rest: &[u8],
+        process: &mut Process<'a>,
+    ) -> Verdict {
+        let Some(parts) = line::parts(rest) else { return Verdict::Lost(Cause::ImportUnparsed) };
+        let Some(returned) = returned(parts.result) else { return Verdict::Lost(Cause::ImportUnparsed) };
+        let paths = shapes::paths(name);
+        if paths.is_empty() {
+            self.without_path(name, &parts, returned, process);
+            return match socket_path(name, &parts) {
+                Some(path) => self.socket(pid, offset_ns, name, &path, returned, process),
+                None => Verdict::Passed,
+            };
+        }
+        let mut verdict = Verdict::Passed;
+        for path in paths {
+            let told = match self.path(&parts, path, returned, process) {
+                Ok(Some(path)) => path,
+                Ok(None) => continue,
+                Err(cause) => {
+                    self.forget(name, returned, process);
+                    return Verdict::Lost(cause);
+                }
+            };
+            let Some(path_asked) = requested(&told) else { return Verdict::Lost(Cause::ImportTruncated) };
+            if path.kind == AccessKind::Exec && returned == Returned::Value(b"0") {
+                process.exe = told.as_slice().into();
+                process.part_descriptors();
+            }
+            let outcome = match returned {
+                Returned::Failed(number) => Outcome::Failed(number),
+                Returned::Value(_) | Returned::Unknown => Outcome::Found,
+            };
+            self.found.access(path_asked, path.kind, outcome, process.record(pid, offset_ns));
+            verdict = Verdict::Used;
+            if let Returned::Value(value) = returned {
+                let disordered = Self::effect(name, &told, process);
+                self.opened(pid, offset_ns, path.kind, &told, value, process);
+                if disordered {
+                    verdict = Verdict::Lost(Cause::ImportUnordered);
+                }
+            }
+        }
+        verdict
+    }
+
+    /// The path of an argument from the root; `None` when there is none, or it proves nothing.
+    fn path(
+        &self,
+        parts: &Parts<'_>,
+        path: &shapes::PathArgument,
+        returned: Returned<'_>,
+        process: &Process<'a>,
+    ) -> Result<Option<Vec<u8>>, Cause> {
+        let argument = parts.arguments.get(path.index).ok_or(Cause::ImportUnparsed)?;
+        let asked = match line::string(argument).ok_or(Cause::ImportUnparsed)? {
+            Text::Null => return Ok(None),
+            Text::Cut if returned == Returned::Failed(EFAULT) => return Ok(None),
+            Text::Cut => return Err(Cause::ImportTruncated),
+            // With AT_EMPTY_PATH it is about the descriptor; else it fails.
+            Text::Whole(asked) if asked.is_empty() => return Ok(None),
+            Text::Whole(asked) => asked,
+        };
+        let (directory, disordered) = match path.from {
+            shapes::Origin::Cwd => (process.cwd(), false),
+            shapes::Origin::At(index) => {
+                let argument = parts.arguments.get(index).ok_or(Cause::ImportUnparsed)?;
+                (process.directory(argument), process.is_disordered(argument))
+            }
+        };
+        match process.absolute(directory.as_deref(), &asked) {
+            // What was not found where we cannot tell is no evidence.
+            _ if matches!(returned, Returned::Failed(ENOENT | EBADF))
+                && !asked.starts_with(b"/")
+                && (directory.is_none() || disordered) =>
+            {
+                Ok(None)
+            }
+            Some(_) if disordered && !asked.starts_with(b"/") => Err(Cause::ImportUnordered),
+            Some(path) => Ok(Some(path)),
+            None => Err(Cause::ImportUnresolved),
+        }
+    }
+
+    /// What a successful call with this path changes; whether that happened in an unknown order.
+    fn effect(name: &[u8], path: &[u8], process: &Process<'a>) -> bool {
+        match name {
+            b"chdir" => process.set_cwd(Some(path)),
+            b"chroot" => {
+                process.directories.borrow_mut().root = path.strip_suffix(b"/").unwrap_or(path).into()
+            }
+            _ => return false,
+        }
+        process.directories.borrow().is_disordered
+    }
+
+    /// After a call whose path is lost, what it changed is not known either.
+    fn forget(&self, name: &[u8], returned: Returned<'_>, process: &Process<'a>) {
+        let Returned::Value(value) = returned else { return };
+        match name {
+            b"chdir" => process.set_cwd(None),
+            b"open" | b"openat" | b"openat2" | b"creat" | b"open_tree" => {
+                if let Some(number) = descriptor(value) {
+                    let path = line::annotated(value).map(Into::into);
+                    process.descriptors.borrow_mut().set(number, path);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Remembers an opened descriptor, and takes in its real path where -y tells it.
+    fn opened(
+        &mut self,
+        pid: u32,
+        offset_ns: u64,
+        kind: AccessKind,
+        asked: &[u8],
+        value: &[u8],
+        process: &Process<'a>,
+    ) {
+        if !matches!(kind, AccessKind::Open | AccessKind::Lookup) {
+            return;
+        }
+        let Some(number) = descriptor(value) else { return };
+        let real = line::annotated(value);
+        if let Some(real) = real.as_deref().filter(|real| *real != asked).and_then(requested) {
+            self.found.access(real, kind, Outcome::Found, process.record(pid, offset_ns));
+        }
+        let path: Rc<[u8]> = real.as_deref().unwrap_or(asked).into();
+        process.descriptors.borrow_mut().set(number, Some(path));
+    }
+
+    /// What a call without a path changes.
+    fn without_path(
+        &mut self,
+        name: &[u8],
+        parts: &Parts<'_>,
+        returned: Returned<'_>,
+        process: &mut Process<'a>,
+    ) {
+        let Returned::Value(value) = returned else { return };
+        let first = parts.arguments.first().copied().unwrap_or_default();
+        let second = parts.arguments.get(1).copied().unwrap_or_default();
+        match name {
+            b"fchdir" => {
+                let directory = process.directory(first);
+                process.set_cwd(directory.as_deref());
+            }
+            b"getcwd" => {
+                if let Some(Text::Whole(cwd)) = line::string(first)
+                    && cwd.starts_with(b"/")
+                {
+                    process.set_cwd(Some(&cwd));
+                }
+            }
+            b"close" => {
+                if let Some(number) = descriptor(first) {
+                    process.descriptors.borrow_mut().set(number, None);
+                }
+            }
+            b"dup" | b"dup2" | b"dup3" => Self::duplicate(first, value, process),
+            b"fcntl" | b"fcntl64" if second.starts_with(b"F_DUPFD") => Self::duplicate(first, value, process),
+            b"unshare" => {
+                process.part_directories();
+                process.part_descriptors();
+            }
+            _ if makes_process(name) => self.made(parts, value, process),
+            _ => {}
+        }
+    }
+
+    fn duplicate(from: &[u8], value: &[u8], process: &Process<'a>) {
+        let path = process.directory(from);
+        if let Some(number) = descriptor(value) {
+            process.descriptors.borrow_mut().set(number, path);
+        }
+    }
+
+    /// A child was made: `value` is its number, perhaps with what that is for strace.
+    fn made(&mut self, parts: &Parts<'_>, value: &[u8], process: &Process<'a>) {
+        let Some(child) = child_number(value) else { return };
+        if let Some(parents) = self.known.parents.get_mut(&child) {
+            parents.pop_front();
+        }
+        if let Some(early) = self.processes.get_mut(&child).filter(|known| known.is_early) {
+            early.is_early = false;
+            return;
+        }
+        let made = process.child(&parts.arguments.join(&b' '), self.order);
+        if self.known.pids.contains(&child) {
+            if self.processes.len() < MAX_PROCESSES {
+                self.processes.insert(child, made);
+            }
+        } else if self.unborn.len() < MAX_UNBORN {
+            self.unborn.push_back(made);
+        }
+    }
+
+    fn socket(
+        &mut self,
+        pid: u32,
+        offset_ns: u64,
+        name: &[u8],
+        path: &[u8],
+        returned: Returned<'_>,
+        process: &Process<'a>,
+    ) -> Verdict {
+        let kind = if name == b"bind" { AccessKind::Modify } else { AccessKind::Lookup };
+        let outcome = match returned {
+            Returned::Failed(number) => Outcome::Failed(number),
+            Returned::Value(_) | Returned::Unknown => Outcome::Found,
+        };
+        match process.absolute(process.cwd().as_deref(), path).as_deref().and_then(requested) {
+            Some(path) => {
+                self.found.access(path, kind, outcome, process.record(pid, offset_ns));
+                Verdict::Used
+            }
+            None if outcome == Outcome::Failed(ENOENT) => Verdict::Passed,
+            None => Verdict::Lost(Cause::ImportUnresolved),
+        }
+    }
+}
+
+/// Whether a call makes a process or thread.
+pub(super) fn makes_process(name: &[u8]) -> bool {
+    matches!(name, b"clone" | b"clone2" | b"clone3" | b"fork" | b"vfork")
+}
+
+/// The number of a new process as strace numbers it: `7`, or `7 /* 4711 in strace's PID NS */`.
+pub(super) fn child_number(value: &[u8]) -> Option<u32> {
+    use super::super::lines::number;
+    let (own, rest) = number(value)?;
+    let translated = rest.trim_ascii().strip_prefix(b"/* ").and_then(number);
+    let number = match translated {
+        Some((number, rest)) if rest.starts_with(b" in strace") => number,
+        Some(_) | None => own,
+    };
+    u32::try_from(number).ok().filter(|number| *number > 0)
+}
+
+/// The path of the socket that a call names.
+fn socket_path(name: &[u8], parts: &Parts<'_>) -> Option<Vec<u8>> {
+    const FIELD: &[u8] = b"sun_path=";
+    if !matches!(name, b"connect" | b"bind") {
+        return None;
+    }
+    let address = parts.arguments.get(1)?;
+    let at = address.windows(FIELD.len()).position(|part| part == FIELD)?;
+    // An abstract name stands behind `@`: it is none of the file system.
+    let text = address.get(at + FIELD.len()..)?.strip_suffix(b"}")?;
+    match line::string(text)? {
+        Text::Whole(path) if !path.is_empty() => Some(path),
+        Text::Whole(_) | Text::Cut | Text::Null => None,
+    }
+}
+
+/// How a call ended; `None` when that makes no sense.
+fn returned(result: &[u8]) -> Option<Returned<'_>> {
+    if result.starts_with(b"?") {
+        return Some(Returned::Unknown);
+    }
+    if let Some(failure) = result.strip_prefix(b"-1 ") {
+        let end = failure.iter().position(|&b| b == b' ').unwrap_or(failure.len());
+        return errno::number(failure.get(..end)?).map(Returned::Failed);
+    }
+    // With -T, the time that it took follows.
+    let value = match result.windows(2).rposition(|two| two == b" <") {
+        Some(at) if result.ends_with(b">") => result.get(..at)?.trim_ascii_end(),
+        Some(_) | None => result,
+    };
+    value.first().is_some_and(|b| b.is_ascii_digit() || *b == b'-').then_some(Returned::Value(value))
+}
