@@ -255,7 +255,7 @@ impl Session {
         self.write_changes()?;
         let undelivered = self.aggregate.count(&totals);
         let (most, size) = self.tracer.ring_fill();
-        log::info!("the ring held at most {most} of {size} bytes");
+        log::info!("took at most {most} bytes in one go from a ring of {size} bytes");
         let loss = Loss { undelivered, ..self.loss()? };
         // From here on only counts have changed, which are no news.
         self.feed = None;

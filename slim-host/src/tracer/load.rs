@@ -301,8 +301,8 @@ impl Tracer {
         count
     }
 
-    /// The most bytes that one [`Self::drain`] took from the ring, those among them that came meanwhile, and the bytes
-    /// that the ring holds.
+    /// The most bytes that one [`Self::drain`] took from the ring, and the bytes that the ring holds. What came while it
+    /// drained is among the former, which is therefore a bound from above on what waited, and may exceed the latter.
     #[must_use]
     pub fn ring_fill(&self) -> (usize, u32) {
         (self.ring_peak, self.ring_bytes)

@@ -76,8 +76,13 @@ fn table(measured: &[[Vec<f64>; ALL.len()]], rounds: usize) -> Table {
             [(*title).to_owned(), format!("{:.0}{unit}", medians[0])].into_iter().chain(others).collect(),
         );
         if unit == "/s" {
-            table.goal(Goal::least(&format!("{title}, slim (A)"), Watcher::Calls.of(&ratios), RATE));
-            table.goal(Goal::least(&format!("{title}, sweep-only"), Watcher::Sweep.of(&ratios), RATE));
+            table.goal(
+                Goal::least(&format!("{title}, slim (A)"), Watcher::Calls.of(&ratios), RATE).against(&row[0]),
+            );
+            table.goal(
+                Goal::least(&format!("{title}, sweep-only"), Watcher::Sweep.of(&ratios), RATE)
+                    .against(&row[0]),
+            );
         }
     }
     table

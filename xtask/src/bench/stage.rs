@@ -136,6 +136,13 @@ impl<'e> Container<'e> {
         Ok(container)
     }
 
+    /// Makes one of the image `tag` that is not started.
+    pub(super) fn created(engine: &'e Endpoint, tag: &str, command: &str) -> Result<Self> {
+        let container = Self::named(engine, "files", Under::Nothing);
+        process::quiet(engine.docker().args(["create", "--name", &container.name, tag, command]))?;
+        Ok(container)
+    }
+
     /// Its address on the engine's bridge.
     pub(super) fn address(&self) -> Result<String> {
         let mut inspect = self.engine.docker();
@@ -208,8 +215,7 @@ pub(super) fn copy_out(engine: &Endpoint, image: Image, from: &str, to: &Path) -
     if to.exists() {
         return Ok(());
     }
-    let container = Container::named(engine, "copy", Under::Nothing);
-    process::quiet(engine.docker().args(["create", "--name", &container.name, image.tag(), "sh"]))?;
+    let container = Container::created(engine, image.tag(), "sh")?;
     let source = format!("{}:{from}", container.name);
     process::quiet(engine.docker().args(["cp", &source]).arg(to))
 }

@@ -17,6 +17,8 @@ pub(super) struct Goal {
     what: String,
     value: f64,
     limit: Limit,
+    /// How much the measurements of what it is compared to differ among themselves, as a part of their median.
+    spread: f64,
 }
 
 /// A side of a number.
@@ -30,11 +32,16 @@ pub(super) enum Limit {
 
 impl Goal {
     pub(super) fn most(what: &str, value: f64, limit: f64) -> Self {
-        Self { what: what.to_owned(), value, limit: Limit::Most(limit) }
+        Self { what: what.to_owned(), value, limit: Limit::Most(limit), spread: 0.0 }
     }
 
     pub(super) fn least(what: &str, value: f64, limit: f64) -> Self {
-        Self { what: what.to_owned(), value, limit: Limit::Least(limit) }
+        Self { what: what.to_owned(), value, limit: Limit::Least(limit), spread: 0.0 }
+    }
+
+    /// The goal of a ratio to `values`: where those differ by more than the goal allows, there is no verdict.
+    pub(super) fn against(self, values: &[f64]) -> Self {
+        Self { spread: spread(values), ..self }
     }
 
     fn line(&self) -> String {
@@ -43,7 +50,14 @@ impl Goal {
             Limit::Least(limit) => ("at least", limit, self.value >= limit),
         };
         // A value that is not a number meets nothing.
-        let verdict = if met { "met" } else { "**missed**" };
+        let undecided = self.spread > (limit - 1.0).abs();
+        let verdict = match met {
+            _ if undecided => {
+                format!("undecided, the untraced alone differs by {:.0} %", 100.0 * self.spread)
+            }
+            true => "met".to_owned(),
+            false => "**missed**".to_owned(),
+        };
         format!("- {}: {}, goal {side} {}: {verdict}", self.what, digits(self.value), digits(limit))
     }
 }
@@ -102,6 +116,17 @@ pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The distance of the quartiles as a part of the median.
+fn spread(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |quarters: usize| sorted.get((sorted.len().saturating_sub(1) * quarters + 2) / 4).copied();
+    match (at(1), at(3)) {
+        (Some(first), Some(third)) => (third - first) / median(values),
+        (None, _) | (_, None) => 0.0,
+    }
 }
 
 /// A ratio as a cell; a dash where it was not measured.

@@ -26,7 +26,7 @@ pub(super) fn measure(engine: &Endpoint, programs: &Programs, seconds: f64) -> R
     let mut table = Table::new(
         "What the agent takes",
         "The processor time of slim is that of all its threads, from one second after the loop's begin to its end. The \
-         ring's fill is the most that one look at it found.",
+         ring's fill is bounded from above by the most bytes that slim took in one go: what came meanwhile is among them.",
         &["", "measured"],
     );
     storm(engine, programs, seconds, &mut table)?;
@@ -56,11 +56,15 @@ fn storm(engine: &Endpoint, programs: &Programs, seconds: f64, table: &mut Table
     let millions = u64::from(MANY) as f64 * rounds as f64 / nanoseconds * 1e3;
     let report = report()?;
     let lost = lost(&report).unwrap_or(f64::NAN);
-    let (most, size) = ring()?;
+    let (taken, size) = ring()?;
+    let most = taken.min(size);
     let filled = 100.0 * most / size;
     table.row(vec![format!("opens of {MANY} files"), format!("{millions:.2} million/s for {whole:.0} s")]);
     table.row(vec!["lost".to_owned(), format!("{lost:.0}")]);
-    table.row(vec!["ring, at its fullest".to_owned(), format!("{:.1} of {:.1} MB", most / MB, size / MB)]);
+    table.row(vec![
+        "ring, at its fullest".to_owned(),
+        format!("at most {:.1} of {:.1} MB", most / MB, size / MB),
+    ]);
     table.row(vec!["processor".to_owned(), format!("{share:.2} % of one core")]);
     table.goal(Goal::least("million opens a second", millions, 1.0));
     table.goal(Goal::most("events lost", lost, 0.0));
@@ -94,15 +98,16 @@ fn report() -> Result<serde_json::Value> {
 
 /// The sum of the losses that a report names.
 fn lost(report: &serde_json::Value) -> Option<f64> {
-    let lines = report.get("loss")?.as_array()?;
-    Some(lines.iter().filter_map(|line| line["count"].as_f64()).sum())
+    let lines = report.get("capture")?.get("loss")?.as_array()?;
+    // Without lines, `sum` would give minus zero.
+    Some(lines.iter().filter_map(|line| line["count"].as_f64()).fold(0.0, |sum, count| sum + count))
 }
 
-/// The most bytes that waited in the ring, and its size, as slim said at its end.
+/// The most bytes that slim took from the ring in one go, and the ring's size, as it said at its end.
 fn ring() -> Result<(f64, f64)> {
     let words = fs::read_to_string(watcher::words()?)?;
     let found = words.lines().find_map(|line| {
-        let (_, rest) = line.split_once("the ring held at most ")?;
+        let (_, rest) = line.split_once("took at most ")?;
         let mut numbers = rest.split_whitespace().filter_map(|word| word.parse::<f64>().ok());
         Some((numbers.next()?, numbers.next()?))
     });

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::programs::length;
 use super::service::peak_of;
-use super::stage::{self, Image};
+use super::stage::{self, Container, Image};
 use super::table::{Goal, Table, median};
 use crate::engine::Endpoint;
 use crate::process;
@@ -23,12 +23,7 @@ pub(super) fn measure(engine: &Endpoint, slim: &Path, rounds: usize) -> Result<T
     stage::build(engine, &[Image::Bulk])?;
     let (mut writing, mut packing, mut peak) = (Vec::new(), Vec::new(), 0);
     let capture = stage::directory()?.join("bulk.slim");
-    let mut first = Command::new(slim);
-    first
-        .args(["build", Image::Bulk.tag(), "--until-exit", "--dry-run", "--force", "--capture"])
-        .arg(&capture);
-    process::quiet(first.args(["--", "true"]).env("DOCKER_HOST", engine.as_str()))
-        .or_else(|_| trace_anew(engine, slim, &capture))?;
+    trace(engine, slim, &capture)?;
     let mut build = || {
         let mut build = Command::new(slim);
         build.args(["build", "--from"]).arg(&capture).args(["--include", "/bulk/**", "--tag", SLIM]);
@@ -68,8 +63,8 @@ pub(super) fn measure(engine: &Endpoint, slim: &Path, rounds: usize) -> Result<T
     Ok(table)
 }
 
-/// As the dry run, with a capture that an earlier run left behind out of the way.
-fn trace_anew(engine: &Endpoint, slim: &Path, capture: &Path) -> Result<()> {
+/// The capture of a program that uses next to nothing.
+fn trace(engine: &Endpoint, slim: &Path, capture: &Path) -> Result<()> {
     let _absent = fs::remove_file(capture);
     let mut build = Command::new(slim);
     build.args(["build", "--until-exit", "--dry-run", "--capture"]).arg(capture);
@@ -91,13 +86,13 @@ impl Packed {
         let _absent = fs::remove_dir_all(&packed.directory);
         let root = packed.directory.join("root");
         fs::create_dir_all(&root)?;
-        let container = process::output(engine.docker().args(["create", SLIM, "none"]))?;
+        let container = Container::created(engine, SLIM, "none")?;
         let mut export = engine.docker();
-        let mut export = export.args(["export", &container]).stdout(Stdio::piped()).spawn()?;
+        let mut export = export.args(["export", &container.name]).stdout(Stdio::piped()).spawn()?;
         let files = export.stdout.take().context("docker has no output")?;
         let unpacked = Command::new("tar").arg("-xC").arg(&root).stdin(files).status()?;
-        process::quiet(engine.docker().args(["rm", &container]))?;
         ensure!(unpacked.success() && export.wait()?.success(), "cannot unpack {SLIM}");
+        drop(container);
         packed.tar()?;
         let sum = process::output(Command::new("sha256sum").arg(packed.layer()))?;
         let digest = sum.split_whitespace().next().context("sha256sum said nothing")?;
