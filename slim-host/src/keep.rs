@@ -17,7 +17,7 @@ use crate::{
 };
 
 mod closure;
-mod evidence;
+pub mod evidence;
 pub mod explain;
 pub mod plan;
 pub mod reason;
