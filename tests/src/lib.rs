@@ -4,6 +4,7 @@
 //!   they are dropped. Every name they make begins with `slim-e2e-`.
 //! - [`Slim`] runs the binary under a deadline and keeps what it said; [`Started`] is a run that a test
 //!   talks to meanwhile. [`Scratch`] is a directory for its files.
+//! - [`oracle`] is what else tells which files a container used: strace, fanotify, the dentry sweep.
 //! - [`workload`] is the table of test images: how each is driven, and what must come out. It is
 //!   proven on the source images first; only then may it judge a slim one.
 //!
@@ -21,6 +22,7 @@ mod deadline;
 mod engine;
 mod image;
 pub mod kernel;
+pub mod oracle;
 mod podman;
 mod scratch;
 mod slim;

@@ -178,6 +178,35 @@ fn two_traces_of_one_container_do_not_disturb_each_other() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_trace_of_an_image_waits_for_containers_that_ran_before_and_for_those_created_only() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("static"));
+    let slim = require!(Slim::find(&engine));
+    let (scratch, own) = (Scratch::new()?, Image::derive(&engine, &source, "waits")?);
+    let alone = ["--network", "none"];
+
+    let running = Container::run(&engine, own.tag(), &alone, &[])?;
+    let file = scratch.file("running.slim");
+    let trace = ["trace", "--image", own.tag(), "--until", "exit", "--output", &file];
+    let mut trace = Started::of(&mut slim.command(trace));
+    trace.until_it_says("tracing ");
+    engine.docker(["exec", running.name(), "/bin/first", "/first/001"])?;
+    engine.docker(["stop", running.name()])?;
+    trace.finish().expect(0);
+    assert_eq!(found(&complete(&file)?, "/first/"), BTreeSet::from(["/first/001".to_owned()]));
+
+    let file = scratch.file("created.slim");
+    let trace = ["trace", "--image", own.tag(), "--until", "exit", "--output", &file];
+    let mut trace = Started::of(&mut slim.command(trace));
+    trace.until_it_says("tracing ");
+    let created = Container::create(&engine, own.tag(), &alone, &["/bin/first", "/first/002"])?;
+    created.start()?;
+    trace.finish().expect(0);
+    assert_eq!(found(&complete(&file)?, "/first/"), BTreeSet::from(["/first/002".to_owned()]));
+    Ok(())
+}
+
 /// Run alone: `cargo nextest run -p slim-tests --run-ignored only -E 'test(a_thousand)'` takes minutes.
 #[test]
 #[ignore = "takes minutes: a thousand containers, one after the other"]

@@ -25,7 +25,7 @@ const PACKAGES: &[&str] = &[
     "podman",         // containers that no docker engine knows
     "runc",           // likewise
     "skopeo",         // second opinion on what we write
-    "strace",         // the benchmark's rival
+    "strace",         // the benchmark's rival, an oracle of the tests
     "umoci",          // second opinion on what we write
     "util-linux",     // tests that drop privileges
 ];

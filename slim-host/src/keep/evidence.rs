@@ -32,7 +32,8 @@ use crate::{
 const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
 
 /// What the access used in the image; `None` when it proves nothing.
-pub(crate) fn used(tree: &FileTree, access: &AccessKey) -> Option<Resolution> {
+#[must_use]
+pub fn used(tree: &FileTree, access: &AccessKey) -> Option<Resolution> {
     match access.outcome {
         Outcome::Failed(ENOENT) => None,
         Outcome::Found | Outcome::Failed(_) => Some(resolve(tree, &access.path, last_link(access.kind))),

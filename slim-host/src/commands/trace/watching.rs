@@ -3,6 +3,7 @@
 //! The ring is drained all the time: whatever asks the engine something runs beside the drain, never in its place.
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     path::PathBuf,
     pin::Pin,
@@ -93,8 +94,10 @@ pub(super) struct Tracing {
     session: Session,
     subjects: Vec<Subject>,
     looks: JoinSet<Looked>,
-    /// Containers that run, as far as events tell.
-    running: usize,
+    /// Containers of the images that run, by id.
+    running: BTreeSet<String>,
+    /// Whether any ever did: one that was only created has not ended.
+    has_run: bool,
 }
 
 impl Tracing {
@@ -112,7 +115,7 @@ impl Tracing {
             let (containers, attached_late) = (Vec::new(), false);
             subjects.push(Subject { image, header, file, containers, attached_late, warnings });
         }
-        Ok(Self { session, subjects, looks: JoinSet::new(), running: 0 })
+        Ok(Self { session, subjects, looks: JoinSet::new(), running: BTreeSet::new(), has_run: false })
     }
 
     /// How far the trace is, to be asked while it goes on.
@@ -164,8 +167,7 @@ impl Tracing {
                 Some(looked) = self.looks.join_next(), if !self.looks.is_empty() => self.looked(engine, looked)?,
                 ticked = self.session.tick(live) => ticked?,
             }
-            let some = self.subjects.iter().any(|subject| !subject.containers.is_empty());
-            if until_exit && some && self.running == 0 && self.looks.is_empty() {
+            if until_exit && self.have_ended() {
                 break Ok(End::AllEnded);
             }
         };
@@ -194,6 +196,16 @@ impl Tracing {
                 Ok(())
             }
         }
+    }
+
+    /// Whether containers of the images ran, and none does any more.
+    fn have_ended(&self) -> bool {
+        self.has_run && self.running.is_empty() && self.looks.is_empty()
+    }
+
+    fn runs(&mut self, id: String) {
+        self.running.insert(id);
+        self.has_run = true;
     }
 
     /// Takes a running container into the trace.
@@ -294,6 +306,8 @@ impl Tracing {
         for image in images {
             let listed = Box::pin(engine.running_containers_of(&image));
             for id in beside(&mut self.session, live, listed).await?? {
+                // Events tell of its end, as they are heard from before this list.
+                self.runs(id.clone());
                 self.looks.spawn(look(engine.clone(), id, Duration::ZERO, 0));
             }
         }
@@ -306,11 +320,11 @@ impl Tracing {
             ContainerEventKind::Started => {
                 // One that was created before we listened, and may be gone before we can look at it.
                 self.claim(event)?;
-                self.running += 1;
+                self.runs(event.id.clone());
                 self.looks.spawn(look(engine.clone(), event.id.clone(), Duration::ZERO, 0));
             }
             ContainerEventKind::Died => {
-                self.running = self.running.saturating_sub(1);
+                self.running.remove(&event.id);
                 self.session.retire(&event.id);
             }
         }
