@@ -23,6 +23,7 @@ Examples:
 /// Arguments of `slim import`.
 #[derive(Debug, Clone, Args)]
 #[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(override_usage = "slim import FORMAT FILE... --image IMAGE -o CAPTURE")]
 pub struct ImportArgs {
     /// Which tool wrote the files
     // Not `format`: that is the id of the global option.
