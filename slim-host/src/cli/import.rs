@@ -23,10 +23,12 @@ Examples:
 /// Arguments of `slim import`.
 #[derive(Debug, Clone, Args)]
 #[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(override_usage = "slim import FORMAT FILE... --image IMAGE -o CAPTURE")]
 pub struct ImportArgs {
     /// Which tool wrote the files
+    // Not `format`: that is the id of the global option.
     #[arg(value_enum, value_name = "FORMAT")]
-    pub format: ImportFormat,
+    pub tool: ImportFormat,
     /// Files that one run of it wrote; - is standard input
     ///
     /// Of `strace -ff -o NAME`, all of NAME.*; the number at the end of each name is that of its process.

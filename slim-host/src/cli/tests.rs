@@ -106,6 +106,25 @@ fn explain_and_doctor() {
 }
 
 #[test]
+fn imports_and_captures_as_files() {
+    let line = "slim import docker-slim a b --image i -o c --cwd /w --format json";
+    let cli = parse(line).unwrap();
+    assert_eq!(cli.global.format, Format::Json);
+    let Command::Import(args) = cli.command else { panic!() };
+    assert_eq!((args.tool.name(), args.files.len(), args.image.as_str()), ("docker-slim", 2, "i"));
+    assert!(parse("slim import strace a -o c").is_err());
+    let Command::Merge(args) = parse("slim merge a b -o c --across i").unwrap().command else { panic!() };
+    assert_eq!((args.captures.len(), args.across.as_deref()), (2, Some("i")));
+    let Command::Export(args) = parse("slim export a -0").unwrap().command else { panic!() };
+    assert!(args.null && !args.csv);
+    assert!(parse("slim export a -0 --csv").is_err());
+    let Command::Diff(args) = parse("slim diff a b").unwrap().command else { panic!() };
+    assert_eq!(args.level, crate::keep::Level::Strict);
+    let Command::Packages(args) = parse("slim packages a --grep f").unwrap().command else { panic!() };
+    assert_eq!(args.grep, Some("f".into()));
+}
+
+#[test]
 fn wrong_use_is_exit_2() {
     use ErrorKind::{
         ArgumentConflict, InvalidSubcommand, InvalidValue, MissingRequiredArgument, UnknownArgument,

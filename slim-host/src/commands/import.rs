@@ -44,18 +44,16 @@ pub(super) async fn execute(context: &Context, args: &ImportArgs) -> Result<(), 
         files.push((quote(file.as_os_str().as_encoded_bytes()), read(file, &mut left)?));
     }
     let inputs: Vec<_> = files.iter().map(|(name, bytes)| Input { name, bytes }).collect();
-    let mut found = import(args.format, &inputs, &start);
+    let mut found = import(args.tool, &inputs, &start);
     if !found.patterns.is_empty() {
         let files = source::open(&engine, &image, None, &context.output).await?;
         expand(&mut found, files.tree());
     }
-    let id = name(args.format, &inputs, &start);
-    let capture = Capture {
-        header: header(args.format, id, image.identity(), &found),
-        accesses: found.accesses.clone(),
-    };
+    let id = name(args.tool, &inputs, &start);
+    let capture =
+        Capture { header: header(args.tool, id, image.identity(), &found), accesses: found.accesses.clone() };
     capture::store::write(&args.output, &capture, Existing::Refuse)?;
-    let report = ImportReport::new(&capture, args.format, &found, &args.output);
+    let report = ImportReport::new(&capture, args.tool, &found, &args.output);
     context.present("import", &report, import_report::page)
 }
 

@@ -313,7 +313,12 @@ mod recorded {
             assert!(reference.contains(expected), "{expected} is not in {reference:#?}");
         }
         assert_eq!(of(&[file!("f-r.strace")]), reference);
-        assert_eq!(of(&[file!("stderr.strace")]), reference);
+        // The program writes there as well: its line is lost, and nothing else.
+        let mixed = run(ImportFormat::Strace, &[file!("stderr.strace")], Some("/srv/w"));
+        let lost: Vec<_> =
+            mixed.troubles.iter().map(|trouble| (trouble.line, trouble.text.as_str())).collect();
+        assert_eq!(lost, [(39, "cat: nothere: No such file or directory")]);
+        assert!(told(&mixed).is_superset(&reference));
         let single = [
             file!("ff.strace.31763"),
             file!("ff.strace.31765"),
