@@ -39,7 +39,7 @@ impl Want {
     /// The entry at exactly `path`, symlink or not.
     pub(crate) fn exactly(path: &ImagePath, reason: KeepReason) -> Self {
         let outcome = Outcome::Found(path.clone());
-        let resolution = Resolution { symlinks: Vec::new(), directories: Vec::new(), outcome };
+        let resolution = Resolution { symlinks: Vec::new(), outcome };
         Self { resolution, reason }
     }
 

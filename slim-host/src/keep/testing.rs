@@ -119,9 +119,10 @@ impl Image {
             xattrs: BTreeMap::new(),
         };
         for parent in path.ancestors() {
-            if self.tree.get(&parent).is_none() {
-                self.tree.insert(parent, inode(FileKind::Directory, 0o755, 0));
+            if self.tree.get(&parent).is_some() {
+                break;
             }
+            self.tree.insert(parent, inode(FileKind::Directory, 0o755, 0));
         }
         self.tree.insert(path, inode(kind, mode, size))
     }

@@ -133,6 +133,11 @@ impl FileTree {
         self.get(path).is_some_and(|inode| inode.kind == FileKind::Directory)
     }
 
+    /// Whether the name with exactly these bytes is a directory.
+    pub(super) fn is_dir_at(&self, path: &[u8]) -> bool {
+        self.names.get(path).is_some_and(|id| self.inode(*id).kind == FileKind::Directory)
+    }
+
     /// Where the symlink of exactly this name points, bytes as stored; `None` for anything else.
     #[must_use]
     pub fn symlink_target(&self, path: &ImagePath) -> Option<&[u8]> {

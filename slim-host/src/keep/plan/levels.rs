@@ -14,7 +14,6 @@ use crate::{
 mod cases;
 mod languages;
 mod laws;
-mod scale;
 
 fn kept(image: &Image, level: Level, used: &[&str]) -> Vec<String> {
     kept_files(image, &image.plan_with(&accesses(AccessKind::Open, used), &at(level)).unwrap())

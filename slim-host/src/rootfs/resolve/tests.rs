@@ -171,14 +171,30 @@ fn forty_links_resolve_and_forty_one_do_not() {
 }
 
 #[test]
-fn directories_crossed_are_recorded() {
-    let crossed = |path: &str| -> Vec<String> {
-        let resolution = resolve(&tree(IMAGE), &requested(path.as_bytes()), LastLink::Follow);
-        resolution.directories.iter().map(ToString::to_string).collect()
+fn a_directory_that_is_left_again_must_exist() {
+    for (path, outcome) in [("/bin/../lib/libc.so", "/usr/lib/libc.so"), ("/nope/../run", "ENOENT /nope")] {
+        assert_eq!(
+            text(&resolve(&tree(IMAGE), &requested(path.as_bytes()), LastLink::Follow).outcome),
+            outcome
+        );
+    }
+}
+
+#[test]
+fn depth_costs_logarithmically() {
+    let lookups = |depth: usize, missing: &str| {
+        let deepest = "/d".repeat(depth);
+        let directories: Vec<String> = (1..=depth).map(|n| format!("{}/", "/d".repeat(n))).collect();
+        let directories: Vec<&str> = directories.iter().map(String::as_str).collect();
+        let asked = requested([&deepest, missing].concat().as_bytes());
+        let (resolution, lookups) = resolve_counted(&tree(&directories), &asked, LastLink::Follow);
+        assert_eq!(resolution.symlinks, []);
+        lookups
     };
-    assert_eq!(crossed("/bin/../lib/libc.so"), ["/usr", "/usr/bin", "/usr/lib"]);
-    assert_eq!(crossed("/etc/../run"), ["/etc", "/run"]);
-    assert_eq!(crossed("/nope"), [""; 0]);
+    for missing in ["", "/gone", "/gone/x/y"] {
+        let [some, more] = [64, 1024].map(|depth| lookups(depth, missing));
+        assert!(some <= 10 && more <= some + 5, "{some} {more} {missing}");
+    }
 }
 
 #[test]
