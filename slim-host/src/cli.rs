@@ -1,7 +1,8 @@
 //! The command line's shape (clap), and nothing else: parsing into values, no decision, no I/O.
 //!
 //! Rules of this part: a wrong use is refused here (exit 2), as far as it shows on the line alone; the short help
-//! fits 79 columns; the long help says why; at most 15 options a command, the ones of `docker run` counted as one.
+//! fits 79 columns; the long help says why; at most 15 options a command, the ones of `docker run` counted as one,
+//! and so those of the embedded rules.
 //! What a file of rules could say does not become an option.
 
 use std::ffi::OsString;
@@ -9,12 +10,14 @@ use std::ffi::OsString;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod build;
+mod closure;
 mod doctor;
 mod explain;
 mod trace;
 mod values;
 
 pub use build::{BuildArgs, DockerRunArgs, TraceUntil};
+pub use closure::ClosureArgs;
 pub use doctor::DoctorArgs;
 pub use explain::ExplainArgs;
 pub use trace::TraceArgs;

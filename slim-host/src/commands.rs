@@ -18,6 +18,7 @@ mod error;
 mod explain;
 mod newcomers;
 mod recorder;
+mod rules;
 mod run;
 mod session;
 mod signals;

@@ -1,13 +1,15 @@
 //! Which paths stay, and why.
 //!
 //! [`plan()`] takes evidence (what was accessed), adds what the image needs whatever it runs (the skeleton and the
-//! configured commands), and closes the result over what those files need in turn (libraries, interpreters).
+//! configured commands), and closes the result over what those files need in turn (libraries, interpreters). Above
+//! the level `strict` it also keeps what such programs are known to need later (the rule book, shell scripts,
+//! packages, the application's own files).
 //!
 //! Invariants: a pure function of tree, contents, captures, configuration and rules; every kept path has at
 //! least one reason and exists in the tree, as does its parent; whatever a reason names is kept as well; more
-//! evidence never removes a path; when in doubt, a path stays; only a rule of the user takes one away.
+//! evidence, and a higher level, never remove a path; when in doubt, a path stays; only a rule of the user takes one away.
 //!
-//! Non-goals: knowledge of single languages and packages (rules will carry it), and writing anything.
+//! Non-goals: knowledge of single languages and services in code (the rule book carries it), and writing anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,19 +18,23 @@ use crate::{
     rootfs::RootfsError,
 };
 
+pub mod advice;
 mod closure;
 mod evidence;
 pub mod explain;
+pub mod level;
 pub mod plan;
 pub mod reason;
 pub mod rules;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
+pub use advice::{Advice, advice};
 pub use explain::{Explanation, explain};
+pub use level::Level;
 pub use plan::{Inputs, plan};
 pub use reason::{KeepReason, ReasonClass};
-pub use rules::{Rules, RulesError};
+pub use rules::{Facility, RuleSpec, Rules, RulesError};
 
 /// Why there is no keep set.
 #[derive(Debug, thiserror::Error)]

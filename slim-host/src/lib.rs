@@ -2,7 +2,7 @@
 //!
 //! The parts, in the order in which data moves through them (ARCHITECTURE.md draws the picture):
 //! [`tracer`] turns kernel facts into accesses, [`capture`] stores them, [`rootfs`] reads the source
-//! image, [`keep`] decides which paths stay and why, [`image`] writes the slim image, [`engine`] talks to
+//! image, [`packages`] tells which package owns what in it, [`keep`] decides which paths stay and why, [`image`] writes the slim image, [`engine`] talks to
 //! the container engine, [`report`] tells people. [`commands`] alone knows several parts at once.
 
 pub mod capture;
@@ -16,7 +16,10 @@ pub mod image;
 pub mod keep;
 mod mountinfo;
 pub mod output;
+pub mod package_data;
+pub mod packages;
 pub mod path;
 pub mod report;
 pub mod rootfs;
+pub mod sbom;
 pub mod tracer;

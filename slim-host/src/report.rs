@@ -10,6 +10,7 @@ pub mod json;
 pub mod loss;
 pub mod model;
 mod removed;
+mod removed_packages;
 pub mod terminal;
 
 pub use model::{
@@ -17,3 +18,4 @@ pub use model::{
     StartupReport, SweepReport, TraceReport, TraceReports, WrittenOutput,
 };
 pub use removed::{Extent, RemovedDirectory};
+pub use removed_packages::{PackageSummary, RemovedPackage};

@@ -120,6 +120,37 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// The files of a container of the image that was never started, as the engine exports them.
+    ///
+    /// # Errors
+    /// There is no such image.
+    pub fn exported(&self, tag: &str) -> Result<Entries> {
+        let container = Container::create(self, tag, &[], &[])?;
+        read_layer(&self.docker_bytes(["export", container.name()])?)
+    }
+}
+
+/// What is left of the layers, lowest first, when each is laid over those below it: what whiteouts name is gone.
+#[must_use]
+pub fn flattened(layers: Vec<Entries>) -> Entries {
+    let mut all = Entries::new();
+    for layer in layers {
+        for path in layer.keys() {
+            let slash = path.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1);
+            let (directory, name) = path.split_at(slash);
+            let Some(hidden) = name.strip_prefix(b".wh.") else { continue };
+            let gone = if hidden == b".wh..opq" { directory.to_vec() } else { [directory, hidden].concat() };
+            let below = [gone.strip_suffix(b"/").unwrap_or(&gone), b"/"].concat();
+            all.retain(|path, _| *path != gone && !path.starts_with(&below));
+        }
+        let is_whiteout =
+            |path: &Vec<u8>| path.rsplit(|&b| b == b'/').next().is_some_and(|name| name.starts_with(b".wh."));
+        all.extend(layer.into_iter().filter(|(path, _)| !is_whiteout(path)));
+    }
+    all
+}
+
 impl Drop for Image<'_> {
     fn drop(&mut self) {
         let exists = self.engine.docker(["image", "inspect", "--format", "{{.Id}}", &self.tag]).is_ok();
@@ -146,7 +177,7 @@ fn member(archive: &[u8], name: &str) -> Result<Vec<u8>> {
     bail!("no {name} in the saved image")
 }
 
-fn read_layer(layer: &[u8]) -> Result<Entries> {
+pub(crate) fn read_layer(layer: &[u8]) -> Result<Entries> {
     let mut entries = BTreeMap::new();
     for entry in tar::Archive::new(Cursor::new(layer)).entries()? {
         let mut entry = entry?;

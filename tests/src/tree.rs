@@ -58,7 +58,10 @@ impl Tree {
             }
             for (path, entry) in links {
                 let target = entry.link.as_deref().unwrap_or_default();
-                if let Some(node) = tree.0.get(target.strip_prefix(b"/").unwrap_or(target)).cloned() {
+                let target = [b"./".as_slice(), b"/"]
+                    .iter()
+                    .fold(target, |at, &lead| at.strip_prefix(lead).unwrap_or(at));
+                if let Some(node) = tree.0.get(target).cloned() {
                     tree.0.insert(path, node);
                 }
             }
@@ -192,6 +195,90 @@ pub fn comparable(mut config: Value) -> Value {
     }
     if let Some(Value::Object(labels)) = config.pointer_mut("/config/Labels") {
         labels.retain(|name, _| !name.starts_with("ebpf.slim."));
+        if labels.is_empty()
+            && let Some(Value::Object(settings)) = config.pointer_mut("/config")
+        {
+            settings.remove("Labels");
+        }
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tree;
+    use crate::crafted::Layer;
+    use crate::image::read_layer;
+
+    fn tree(layers: impl IntoIterator<Item = Layer>) -> Tree {
+        let read = |layer: Layer| read_layer(&layer.finish().unwrap()).unwrap();
+        Tree::flatten(layers.into_iter().map(read).collect())
+    }
+
+    fn paths(tree: &Tree) -> Vec<String> {
+        tree.0.keys().map(|path| path.escape_ascii().to_string()).collect()
+    }
+
+    #[test]
+    fn whiteouts_take_effect_once() {
+        let (mut ground, mut above) = (Layer::default(), Layer::default());
+        for path in ["a/one", "a/two", "b/one", "c"] {
+            ground.file(path, b"old").unwrap();
+        }
+        for path in ["a/.wh.one", "b/.wh..wh..opq", "b/new", ".wh.c"] {
+            above.file(path, b"").unwrap();
+        }
+        assert_eq!(paths(&tree([ground, above])), ["a/two", "b/new"]);
+    }
+
+    #[test]
+    fn symlinks_are_followed_inside_the_tree() {
+        let mut layer = Layer::default();
+        layer.directory("usr").unwrap();
+        layer.directory("usr/lib").unwrap();
+        layer.symlink("lib", "usr/lib").unwrap();
+        layer.symlink("usr/lib/up", "../../../../usr/lib/file").unwrap();
+        layer.symlink("loop", "loop").unwrap();
+        layer.file("usr/lib/file", b"").unwrap();
+        let tree = tree([layer]);
+        for (path, expected) in [
+            ("/lib/file", Some("usr/lib/file")),
+            ("/lib/up", Some("usr/lib/file")),
+            ("//usr/./lib/../lib/file", Some("usr/lib/file")),
+            ("/loop", None),
+            ("/lib/none", None),
+        ] {
+            assert_eq!(
+                tree.resolve(path.as_bytes()),
+                expected.map(|path| path.as_bytes().to_vec()),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_difference_is_a_defect() {
+        let (mut source, mut slim) = (Layer::default(), Layer::default());
+        source.file("same", b"x").unwrap();
+        source.file("content", b"x").unwrap();
+        source.symlink("link", "a").unwrap();
+        source.file("kind", b"").unwrap();
+        source.file("left-out", b"").unwrap();
+        slim.file("same", b"x").unwrap();
+        slim.file("content", b"y").unwrap();
+        slim.symlink("link", "b").unwrap();
+        slim.fifo("kind").unwrap();
+        slim.file("more", b"").unwrap();
+        slim.file("var/lib/dpkg/status.d/base-files", b"written by slim").unwrap();
+        assert_eq!(
+            tree([slim]).defects(&tree([source])),
+            [
+                "/content: other content",
+                "/kind: other type",
+                "/kind: other mode",
+                "/link: other target",
+                "/more is not in the source"
+            ]
+        );
+    }
 }

@@ -75,10 +75,16 @@ fn program(engine: &Engine, source: &str) -> Result<Vec<u8>> {
     Ok(found.context("no /bin/first in the image")?.content.clone())
 }
 
-/// Traces one container of `image` for each path, which it opens.
+/// Traces one container of `image` for each path, which it opens: with success or not, but it runs.
 fn trace(slim: &Slim, image: &Image<'_>, capture: &str, opened: &[&str]) -> Run {
-    let run = |path: &&str| format!("docker run --rm --network none {} /bin/first {path}", image.tag());
-    let script = format!("{}; true", opened.iter().map(run).collect::<Vec<_>>().join("; "));
+    // The docker program itself ends with 125 and more where the container could not run.
+    let run = |path: &&str| {
+        format!(
+            "docker run --rm --network none {} /bin/first {path} || test $? -lt 125 || exit\n",
+            image.tag()
+        )
+    };
+    let script: String = opened.iter().map(run).collect();
     slim.run(["trace", "--image", image.tag(), "--output", capture, "--", "sh", "-c", &script]).expect(0)
 }
 
@@ -351,7 +357,7 @@ fn a_giant_file_and_many_names_take_little_memory() -> Result<()> {
 }
 
 #[test]
-fn directories_as_deep_as_the_engine_takes_them_are_kept() -> Result<()> {
+fn deep_directories_are_kept() -> Result<()> {
     let engine = require!(Engine::connect());
     let program = program(&engine, &require!(engine.test_image("static")))?;
     let slim = require!(Slim::find(&engine));
@@ -360,8 +366,8 @@ fn directories_as_deep_as_the_engine_takes_them_are_kept() -> Result<()> {
     let mut layer = Layer::default();
     layer.file("bin/first", &program)?;
     layer.file("opened", b"")?;
-    // Longer paths than PATH_MAX less the engine's own directory do not load.
-    let depth = 1_900;
+    // The engine loads up to 1,900; planning takes the third power of the depth, a minute of a busy machine there.
+    let depth = 800;
     layer.file(format!("{}bottom", "d/".repeat(depth)), b"deep")?;
     let source =
         Image::craft(&engine, "deep", &json!({ "Cmd": ["/bin/first", "/opened"] }), &[layer.finish()?])?;

@@ -71,7 +71,7 @@ tls() {
 }
 
 exchange() {
-    local line found=1
+    local line="" found=1
     exec 3<>"/dev/tcp/127.0.0.1/$(published "$1")" || return
     printf '%b\r\n' "$2" >&3
     : >"$ZOO_SCRATCH/answer"

@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Check the source images only: are the checks right?
     #[arg(long)]
     sources: bool,
-    /// Build from the captures of the last run where there are any, instead of tracing anew.
+    /// Build from the captures of an earlier run where there are any; the sources passed then.
     #[arg(long)]
     keep_captures: bool,
     /// Also append what fails to this file, as soon as it is known.
@@ -81,7 +81,10 @@ impl Zoo<'_> {
     /// One image at every level.
     fn visit(&mut self, recipe: &Recipe, options: &Options, table: &mut Table) -> Result<()> {
         println!("zoo: {}", recipe.name);
-        for part in Part::ALL {
+        let capture = self.captures.join(format!("{}.slim", recipe.name));
+        let captured = options.keep_captures && capture.is_file();
+        let unproven: &[Part] = if captured { &[] } else { &Part::ALL };
+        for &part in unproven {
             let failures = self.ground.run(recipe, part, &recipe.source())?;
             if !failures.is_empty() {
                 self.tell(recipe, "SOURCE (bad check)", part, &failures)?;
@@ -93,8 +96,7 @@ impl Zoo<'_> {
         if options.sources || table.bad_checks.contains(&recipe.name) {
             return Ok(());
         }
-        let capture = self.captures.join(format!("{}.slim", recipe.name));
-        let traced = match options.keep_captures && capture.is_file() {
+        let traced = match captured {
             true => None,
             false => match self.subject.trace(&self.ground, recipe, &capture) {
                 Ok(took) => Some(took),

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{ExecCommand, SourceArg, duration};
+use super::ClosureArgs;
+use super::values::{CommandEdit, ExecCommand, SourceArg, duration};
 use crate::engine::{Publish, VolumeSpec};
-use crate::image;
+use crate::image::config::{EnvEdit, ExposedPorts, LabelEdit, WorkdirEdit};
+use crate::image::{self, Compression, Edits};
+use crate::package_data::PackageDataMode;
 
 const LONG_ABOUT: &str = "\
 Run an image, watch what it uses, build an image of only that.
@@ -49,11 +52,26 @@ pub struct BuildArgs {
     #[arg(short, long, value_name = "NAME[:TAG]", help_heading = "Result")]
     pub tag: Option<String>,
 
-    /// Also write docker-archive:FILE or oci:DIR (repeatable)
+    /// Also write KIND:PATH, see below (repeatable)
     ///
-    /// Without --tag the image goes only there, not into the engine.
+    /// docker-archive:FILE for `docker load`; oci:DIR or oci-archive:FILE, an OCI image layout; rootfs:FILE, a tar of the
+    /// files with FILE.Dockerfile, which makes an image of it. Without --tag the image goes only there, not into the
+    /// engine.
     #[arg(short, long, value_name = "KIND:PATH", help_heading = "Result")]
     pub output: Vec<image::Output>,
+
+    /// Compress OCI layers: gzip[:LEVEL] or zstd[:LEVEL]
+    ///
+    /// For oci:DIR and oci-archive:FILE, whose layer is stored as it is by default. The diff id never changes; the
+    /// digest of the compressed layer is the same for the same build of slim.
+    #[arg(long, value_name = "KIND", help_heading = "Result")]
+    pub compress: Option<Compression>,
+
+    /// Write a bill of materials (CycloneDX 1.6) to this file
+    ///
+    /// It names the packages of which files are in the slim image.
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub sbom: Option<PathBuf>,
 
     /// Keep the capture in this file
     ///
@@ -108,6 +126,23 @@ pub struct BuildArgs {
     )]
     pub source: SourceArg,
 
+    /// What stays beyond the evidence.
+    #[command(flatten)]
+    pub closure: ClosureArgs,
+
+    /// Package databases: reduced, keep or drop [default: reduced]
+    ///
+    /// reduced cuts dpkg's and apk's to the packages of which files stay, so that scanners see all of them and no
+    /// others; keep leaves them as they are, drop leaves them out. rpm's cannot be cut and stays whole.
+    #[arg(
+        long,
+        value_name = "WHAT",
+        default_value = "reduced",
+        hide_default_value = true,
+        help_heading = "Result"
+    )]
+    pub package_data: PackageDataMode,
+
     /// When the exercise is over.
     #[command(flatten)]
     pub until: TraceUntil,
@@ -122,6 +157,10 @@ pub struct BuildArgs {
     /// Options of `docker run`.
     #[command(flatten)]
     pub run: DockerRunArgs,
+
+    /// Changes to the configuration.
+    #[command(flatten)]
+    pub edit: EditArgs,
 }
 
 /// What ends the trace; the first that happens. Ctrl-C and Enter always do.
@@ -168,4 +207,57 @@ pub struct DockerRunArgs {
     /// Join this network
     #[arg(long, value_name = "NETWORK", conflicts_with = "from")]
     pub network: Option<String>,
+}
+
+/// Changes to the configuration of the slim image.
+///
+/// Names with `set-` because `--env`, `--user` and `--entrypoint` are those of `docker run`: they hold for the traced
+/// container, and what they bring (a test's password, say) must not end up in an image.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Configuration of the slim image")]
+pub struct EditArgs {
+    /// Set a label (repeatable)
+    #[arg(long, visible_alias = "label", value_name = "KEY[=VALUE]")]
+    pub set_label: Vec<LabelEdit>,
+    /// Set a variable (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set_env: Vec<EnvEdit>,
+    /// Set the entrypoint: words, or a JSON list; '' removes it
+    ///
+    /// The source's command goes with it, as in Docker; --set-cmd gives another. What it names is kept.
+    #[arg(long, value_name = "CMD")]
+    pub set_entrypoint: Option<CommandEdit>,
+    /// Set the command: words, or a JSON list; '' removes it
+    #[arg(long, visible_alias = "cmd", value_name = "CMD")]
+    pub set_cmd: Option<CommandEdit>,
+    /// Set the user
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub set_user: Option<String>,
+    /// Set the working directory
+    #[arg(long, visible_alias = "workdir", value_name = "DIR")]
+    pub set_workdir: Option<WorkdirEdit>,
+    /// Expose a port as well (repeatable)
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    pub expose: Vec<ExposedPorts>,
+    /// Make a volume an ordinary directory (repeatable)
+    #[arg(long, value_name = "PATH")]
+    pub remove_volume: Vec<String>,
+}
+
+impl EditArgs {
+    /// The changes as the image part takes them.
+    #[must_use]
+    pub fn edits(&self) -> Edits {
+        let words = |command: &Option<CommandEdit>| command.as_ref().map(|command| command.words.clone());
+        Edits {
+            labels: self.set_label.clone(),
+            env: self.set_env.clone(),
+            entrypoint: words(&self.set_entrypoint),
+            cmd: words(&self.set_cmd),
+            user: self.set_user.clone(),
+            workdir: self.set_workdir.clone(),
+            expose: self.expose.clone(),
+            remove_volumes: self.remove_volume.clone(),
+        }
+    }
 }

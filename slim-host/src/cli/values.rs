@@ -48,6 +48,9 @@ pub enum WordsError {
     /// No word at all.
     #[error("the command is empty")]
     Empty,
+    /// It begins like a JSON list and is none.
+    #[error("{0} is no JSON list of words")]
+    NotAList(String),
     /// A quotation mark has no partner, or a backslash is last.
     #[error("a quotation mark in {0} is not closed")]
     Unclosed(String),
@@ -59,6 +62,26 @@ impl FromStr for ExecCommand {
     fn from_str(text: &str) -> Result<Self, WordsError> {
         let words = split_words(text)?;
         if words.is_empty() { Err(WordsError::Empty) } else { Ok(Self { words }) }
+    }
+}
+
+/// A command of the image's configuration: words, or a JSON list of them, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandEdit {
+    /// The words; empty for no command.
+    pub words: Vec<String>,
+}
+
+impl FromStr for CommandEdit {
+    type Err = WordsError;
+
+    fn from_str(text: &str) -> Result<Self, WordsError> {
+        if text.trim_start().starts_with('[') {
+            let words =
+                serde_json::from_str(text).map_err(|_| WordsError::NotAList(quote(text.as_bytes())))?;
+            return Ok(Self { words });
+        }
+        Ok(Self { words: split_words(text)? })
     }
 }
 

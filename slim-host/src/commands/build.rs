@@ -5,20 +5,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::{output::Destination, plan::Planned};
 use super::{CommandError, Context, captures::Captures, run, signals::Signals, source, state};
 use crate::{
     capture::{self, AccessKey, AccessKind, Capture, Outcome},
     cli::BuildArgs,
-    engine::{Cleanup, Engine, EngineError, Overwrite, SourceImage},
-    image::{
-        self, BuildRequest, Created, DockerArchive, ImageName, Provenance, SlimImage, docker_archive,
-        oci_layout, target,
-    },
-    keep::{self, Inputs, KeepSet, Rules},
+    engine::{Cleanup, Engine},
+    image::{BuildRequest, Compression, Created, ImageName, Provenance, SlimImage},
     path::quote,
     report::{self, BuildFacts, BuildReport, OutputKind, Phase, model::WrittenOutput},
-    rootfs::SourceFiles,
 };
+
+mod output;
+mod plan;
+
+pub(super) use plan::{Choices, Subject};
 
 /// Runs the command.
 ///
@@ -42,14 +43,6 @@ pub(super) async fn execute(context: &Context, args: &BuildArgs) -> Result<(), C
     result
 }
 
-/// Where the slim image goes.
-struct Destination {
-    outputs: Vec<image::Output>,
-    overwrite: Overwrite,
-    existing: image::Existing,
-    created: Option<Created>,
-}
-
 async fn build(
     context: &Context,
     args: &BuildArgs,
@@ -59,8 +52,8 @@ async fn build(
 ) -> Result<(), CommandError> {
     let image = engine.image(&args.image).await?;
     // Everything that a wrong line could spoil is looked at before the work.
-    let rules = Rules::new(&args.include, &args.exclude)?;
-    let destination = destination(engine, &image, args).await?;
+    let choices = Choices { rules: super::rules::of(args)?, package_data: args.package_data };
+    let destination = Destination::choose(engine, &image, args).await?;
     let mut phases = Vec::new();
 
     let (captures, mountinfo, mut warnings) = if args.from.is_empty() {
@@ -73,13 +66,14 @@ async fn build(
     warnings.extend(accept(&captures.capture, args)?);
 
     let began = Instant::now();
+    let image = destination.edited(image, args)?;
     let files = source::open(engine, &image, mountinfo, &context.output).await?;
     captures.check(files.tree(), &image.identity())?;
     let capture = captures.capture;
     let planned =
-        off_thread("planned the slim image", move || Planned::new(image, files, capture, &rules)).await?;
+        off_thread("planned the slim image", move || Planned::new(image, files, capture, choices)).await?;
     phases.push(phase("plan", began.elapsed()));
-    warnings.extend(notes(&planned.keep));
+    warnings.extend(planned.plan.notes());
 
     let began = Instant::now();
     let mut slim_id = None;
@@ -87,20 +81,24 @@ async fn build(
     let planned = if args.dry_run {
         planned
     } else {
-        let (slim, planned) = produce(planned, args, &destination).await?;
+        let (slim, planned) = produce(planned, &destination).await?;
         slim_id = Some(slim.config_digest().to_string());
-        written.extend(write(engine, slim, &destination).await?);
+        written.extend(destination.write_sbom(&planned, &slim)?);
+        written.extend(destination.write(cleanup, slim).await?);
         phases.push(phase("write", began.elapsed()));
         planned
     };
 
-    let names = names(&destination.outputs);
+    let names = destination.names();
     let next = next_commands(&names, args);
     let facts = BuildFacts {
         source: report::ImageName { reference: Some(args.image.clone()), id: Some(planned.image.id.clone()) },
         slim: report::ImageName { reference: names.first().map(ToString::to_string), id: slim_id },
         tree: planned.files.tree(),
-        keep: &planned.keep,
+        keep: &planned.plan.keep,
+        packages: &planned.packages,
+        level: planned.choices.rules.spec().level,
+        generated: &planned.plan.data.generated,
         capture: &planned.capture,
         phases,
         warnings,
@@ -110,37 +108,13 @@ async fn build(
     context.present("build", &BuildReport::new(facts), report::terminal::build)
 }
 
-/// Everything of which a slim image is a function, in one piece, so that it can move between threads.
-struct Planned {
-    image: SourceImage,
-    files: SourceFiles,
-    capture: Capture,
-    keep: KeepSet,
-}
-
-impl Planned {
-    fn new(
-        image: SourceImage,
-        files: SourceFiles,
-        capture: Capture,
-        rules: &Rules,
-    ) -> Result<Self, CommandError> {
-        let keep = plan(&files, &image, &capture, rules)?;
-        Ok(Self { image, files, capture, keep })
-    }
-}
-
 /// Builds the slim image, which is nowhere yet.
-async fn produce(
-    planned: Planned,
-    args: &BuildArgs,
-    destination: &Destination,
-) -> Result<(SlimImage, Planned), CommandError> {
-    let spool = spool_directory(&destination.outputs);
-    let created = destination.created.clone();
-    let patterns = [args.include.clone(), args.exclude.clone()];
+async fn produce(planned: Planned, destination: &Destination) -> Result<(SlimImage, Planned), CommandError> {
+    let spool = destination.spool_directory();
+    let (created, compression) = (destination.created.clone(), destination.compression);
     off_thread("built the slim image", move || {
-        let slim = assemble(&planned, &patterns, created.as_ref(), &spool)?;
+        let form = Form { created: created.as_ref(), compression, spool_directory: &spool };
+        let slim = assemble(&planned, form)?;
         Ok((slim, planned))
     })
     .await
@@ -154,62 +128,6 @@ async fn off_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| CommandError::Defect(what))?
 }
 
-async fn destination(
-    engine: &Engine,
-    image: &SourceImage,
-    args: &BuildArgs,
-) -> Result<Destination, CommandError> {
-    let name = match (&args.tag, args.output.is_empty()) {
-        (Some(tag), _) => Some(tag.parse::<ImageName>()?),
-        (None, true) => Some(default_name(image, &args.image)?),
-        (None, false) => None,
-    };
-    let (overwrite, existing) = if args.force {
-        (Overwrite::Replace, image::Existing::Replace)
-    } else {
-        (Overwrite::Refuse, image::Existing::Refuse)
-    };
-    for output in &args.output {
-        match output {
-            image::Output::DockerArchive(file) => target::check_file(file, existing)?,
-            image::Output::OciLayout(directory) => target::check_layout(directory, existing)?,
-            image::Output::Engine(_) => {}
-        }
-    }
-    if let Some(file) = &args.capture {
-        target::check_file(file, existing)?;
-    }
-    if let Some(name) = &name
-        && overwrite == Overwrite::Refuse
-        && !args.dry_run
-        && let Some(id) = engine.tagged(&name.to_string()).await?
-    {
-        return Err(EngineError::TagExists { tag: name.to_string(), id }.into());
-    }
-    let outputs = name.map(image::Output::Engine).into_iter().chain(args.output.iter().cloned()).collect();
-    Ok(Destination { outputs, overwrite, existing, created: created()? })
-}
-
-/// `SOURCE_DATE_EPOCH`, which reproducible builds set.
-fn created() -> Result<Option<Created>, CommandError> {
-    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else { return Ok(None) };
-    Ok(Some(text.parse::<Created>()?))
-}
-
-/// The image's own name with `-slim`.
-fn default_name(image: &SourceImage, reference: &str) -> Result<ImageName, CommandError> {
-    // An id is a valid name too, but nobody means it as one: unless an image is really called so.
-    let is_tag =
-        image.repo_tags.iter().any(|tag| tag.split(':').next() == Some(reference) || tag == reference);
-    let hex = reference.strip_prefix("sha256:").unwrap_or(reference);
-    let is_id = !is_tag && image.id.strip_prefix("sha256:").is_some_and(|id| id.starts_with(hex));
-    let own = if is_id { image.repo_tags.first().cloned() } else { Some(reference.to_owned()) };
-    let own = own.ok_or_else(|| CommandError::NoName(quote(reference.as_bytes())))?;
-    let without_digest = own.split_once('@').map_or(own.as_str(), |(name, _)| name);
-    let name: ImageName = without_digest.parse()?;
-    Ok(format!("{}-slim:{}", name.repository(), name.tag()).parse()?)
-}
-
 /// Refuses an incomplete capture, unless the user wants it all the same; then it is a warning.
 fn accept(capture: &Capture, args: &BuildArgs) -> Result<Option<String>, CommandError> {
     // Any container that was traced ran something, or held something when we came.
@@ -218,8 +136,7 @@ fn accept(capture: &Capture, args: &BuildArgs) -> Result<Option<String>, Command
     };
     let nothing_ran = !capture.accesses.keys().any(ran);
     if capture.is_complete() && !nothing_ran {
-        let swept = "built from sweeps alone: whatever the kernel had forgotten is missing";
-        return Ok(capture.is_swept().then(|| swept.to_owned()));
+        return Ok(None);
     }
     let why = match capture.header.status {
         capture::Status::Cut => "its trace was cut short".to_owned(),
@@ -237,114 +154,38 @@ fn accept(capture: &Capture, args: &BuildArgs) -> Result<Option<String>, Command
     Err(CommandError::Incomplete { why })
 }
 
-/// Which files stay.
-pub(super) fn plan(
-    files: &SourceFiles,
-    image: &SourceImage,
-    capture: &Capture,
-    rules: &Rules,
-) -> Result<KeepSet, CommandError> {
-    let inputs = Inputs {
-        tree: files.tree(),
-        contents: files,
-        accesses: &capture.accesses,
-        config: &image.config,
-        rules,
-    };
-    Ok(keep::plan(&inputs)?)
-}
-
-/// What the plan noticed about the image.
-fn notes(keep: &KeepSet) -> Vec<String> {
-    keep.notes().map(|(path, note)| format!("{path}: {note}")).collect()
+/// What does not change which files the image has.
+struct Form<'a> {
+    created: Option<&'a Created>,
+    compression: Compression,
+    spool_directory: &'a Path,
 }
 
 fn assemble(
-    Planned { image, files, capture, keep }: &Planned,
-    [include, exclude]: &[Vec<String>; 2],
-    created: Option<&Created>,
-    spool_directory: &Path,
+    Planned { image, files, capture, choices, plan, .. }: &Planned,
+    form: Form<'_>,
 ) -> Result<SlimImage, CommandError> {
     let identity = image.identity();
     let provenance = Provenance {
         source: &identity,
         capture_digest: &state::keep(capture)?,
         capture_status: capture.header.status,
-        include,
-        exclude,
+        rules: choices.rules.spec(),
+        package_data: choices.package_data.name(),
         slim_version: env!("CARGO_PKG_VERSION"),
     };
     let request = BuildRequest {
         tree: files.tree(),
         contents: files,
-        keep,
+        keep: &plan.keep,
+        generated: &plan.data.generated,
         config: &image.config,
         provenance: &provenance,
-        created,
-        spool_directory,
+        created: form.created,
+        compression: form.compression,
+        spool_directory: form.spool_directory,
     };
     Ok(SlimImage::build(&request)?)
-}
-
-/// Next to the first file that is written, where there is room for it anyway; else where temporary files go.
-fn spool_directory(outputs: &[image::Output]) -> PathBuf {
-    outputs
-        .iter()
-        .find_map(|output| match output {
-            image::Output::DockerArchive(path) | image::Output::OciLayout(path) => {
-                Some(target::parent(path).to_owned())
-            }
-            image::Output::Engine(_) => None,
-        })
-        .unwrap_or_else(std::env::temp_dir)
-}
-
-async fn write(
-    engine: &Engine,
-    slim: SlimImage,
-    destination: &Destination,
-) -> Result<Vec<WrittenOutput>, CommandError> {
-    let names = names(&destination.outputs);
-    let mut written = Vec::new();
-    let existing = destination.existing;
-    let mut slim = slim;
-    // Files first: an image that the engine has cannot be taken back.
-    for output in &destination.outputs {
-        let (kind, path) = match output {
-            image::Output::Engine(_) => continue,
-            image::Output::DockerArchive(path) => (OutputKind::DockerArchive, path.clone()),
-            image::Output::OciLayout(path) => (OutputKind::Oci, path.clone()),
-        };
-        written.push(WrittenOutput { kind, location: quote(path.as_os_str().as_encoded_bytes()) });
-        let names = names.clone();
-        slim = off_thread("wrote the slim image", move || {
-            match kind {
-                OutputKind::Oci => oci_layout::write(&slim, &names, &path, existing)?,
-                OutputKind::DockerArchive | OutputKind::Image | OutputKind::Capture => {
-                    docker_archive::write(&slim, &names, &path, existing)?;
-                }
-            }
-            Ok(slim)
-        })
-        .await?;
-    }
-    for name in &names {
-        // Loaded without a name and tagged afterwards: loading would move an existing name without asking.
-        let id = engine.load(DockerArchive::new(&slim, &[])?).await?;
-        engine.tag(&id, &name.to_string(), destination.overwrite).await?;
-        written.push(WrittenOutput { kind: OutputKind::Image, location: name.to_string() });
-    }
-    Ok(written)
-}
-
-fn names(outputs: &[image::Output]) -> Vec<ImageName> {
-    outputs
-        .iter()
-        .filter_map(|output| match output {
-            image::Output::Engine(name) => Some(name.clone()),
-            image::Output::DockerArchive(_) | image::Output::OciLayout(_) => None,
-        })
-        .collect()
 }
 
 fn capture_output(args: &BuildArgs) -> Vec<WrittenOutput> {

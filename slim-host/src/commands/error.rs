@@ -11,6 +11,8 @@ use crate::{
     image::{ImageError, ImageNameError},
     keep::{KeepError, RulesError},
     output::OutputError,
+    package_data::PackageDataError,
+    packages::PackagesError,
     path::{PathError, quote},
     rootfs::{ArchiveError, RootfsError},
     tracer::{TracerError, sweep::SweepError},
@@ -81,6 +83,22 @@ pub enum CommandError {
     /// The rules.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// A rule file of the user.
+    #[error("cannot read the rule file {}: --rules takes a TOML file of at most {limit} bytes", quote(file.as_os_str().as_encoded_bytes()))]
+    RuleFile {
+        /// The file.
+        file: PathBuf,
+        /// Bytes that are read at most.
+        limit: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// The package databases of the image.
+    #[error(transparent)]
+    Packages(#[from] PackagesError),
+    /// The package databases of the slim image.
+    #[error(transparent)]
+    PackageData(#[from] PackageDataError),
     /// The slim image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -164,6 +182,9 @@ pub enum CommandError {
         /// What its root is (harmless text).
         found: String,
     },
+    /// `--compress` without an output that is compressed.
+    #[error("there is nothing to compress: only oci:DIR and oci-archive:FILE hold compressed layers")]
+    NothingToCompress,
     /// The doctor found something bad.
     #[error("this machine lacks something that slim needs")]
     Unfit,
@@ -196,7 +217,10 @@ impl CommandError {
             Self::Engine(EngineError::NotLocal { .. } | EngineError::BadName { .. })
             | Self::Spec(_)
             | Self::ImageName(_)
-            | Self::Image(ImageError::SourceDateEpoch(_))
+            | Self::Image(
+                ImageError::SourceDateEpoch(_) | ImageError::NoVolume(_) | ImageError::TarName(_),
+            )
+            | Self::NothingToCompress
             | Self::NoName(_)
             | Self::Path(_)
             | Self::NotSlim(_)
@@ -211,11 +235,21 @@ impl CommandError {
             | Self::UnknownSource(_)
             | Self::Merge(_)
             | Self::Rules(
-                RulesError::NotAbsolute { .. } | RulesError::Pattern { .. } | RulesError::TooLarge { .. },
-            ) => Exit::Usage,
+                RulesError::NotAbsolute { .. }
+                | RulesError::Pattern { .. }
+                | RulesError::TooLarge { .. }
+                | RulesError::File { .. }
+                | RulesError::Rule { .. }
+                | RulesError::NoProgram(_)
+                | RulesError::NoPackage(_),
+            )
+            | Self::Keep(KeepError::Rules(RulesError::NoProgram(_) | RulesError::NoPackage(_)))
+            | Self::RuleFile { .. } => Exit::Usage,
             Self::Engine(EngineError::TagExists { .. })
             | Self::Image(_)
             | Self::Rootfs(_)
+            | Self::Packages(_)
+            | Self::PackageData(_)
             | Self::Archive(_) => Exit::Build,
             Self::Engine(_)
             | Self::Exercise(_)

@@ -2,14 +2,23 @@
 
 use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
-use super::{CommandError, Context, build, source, state};
+use super::{
+    CommandError, Context,
+    build::{Choices, Subject},
+    source, state,
+};
 use crate::{
     capture::{self, Capture},
     cli::ExplainArgs,
     engine::{Engine, EngineError},
     image::LABEL_PREFIX,
-    keep::{Rules, explain},
+    keep::{
+        Explanation, Level, RuleSpec, Rules, explain,
+        explain::{Higher, Owner},
+    },
     output::Page,
+    package_data::PackageDataMode,
+    packages::Packages,
     path::{RequestedPath, quote},
 };
 
@@ -20,7 +29,7 @@ use crate::{
 pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(), CommandError> {
     let path = RequestedPath::new(args.path.as_bytes())?;
     let engine = Engine::connect(context.host.as_deref()).await?;
-    let (capture, rules) = subject(&engine, args).await?;
+    let (capture, choices) = subject(&engine, args).await?;
     let identity = &capture.header.image;
     if identity.fingerprint().is_some() || identity.is_unknown() {
         return Err(CommandError::NamesNoImage(args.subject.clone().into()));
@@ -38,16 +47,37 @@ pub(super) async fn execute(context: &Context, args: &ExplainArgs) -> Result<(),
         });
     }
     let files = source::open(&engine, &image, None, &context.output).await?;
-    let keep = build::plan(&files, &image, &capture, &rules)?;
-    let explanation = explain(&keep, files.tree(), &capture.accesses, &path);
+    let packages = Packages::read(files.tree(), &files)?;
+    let subject = Subject { image: &image, files: &files, packages: &packages, capture: &capture };
+    let Choices { rules, package_data } = choices;
+    let plan = |rules: &Rules| subject.plan(rules, package_data).map(|plan| plan.keep);
+    let explanation = explain(&plan(&rules)?, files.tree(), &capture.accesses, &path);
+    let explanation = match explanation.dropped() {
+        Some(path) => {
+            let mut higher = None;
+            let levels = Level::ALL.into_iter().filter(|level| *level > rules.spec().level);
+            for level in levels {
+                let keep = plan(&rules.at(level))?;
+                higher = Higher::new(level, &keep, &path);
+                if higher.is_some() {
+                    break;
+                }
+            }
+            let owner = Owner::of(&packages, &path);
+            Explanation::Unused { path, owner, higher }
+        }
+        None => explanation,
+    };
     context.present("explain", &explanation, |explanation| Page::of_text(explanation))
 }
 
 /// What is asked about: a capture file, or the capture and the rules that a slim image was built from.
-async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Rules), CommandError> {
+async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Choices), CommandError> {
     let file = Path::new(&args.subject);
     if file.is_file() {
-        return Ok((capture::read(file)?, Rules::default()));
+        let spec = RuleSpec { level: args.level, ..RuleSpec::default() };
+        let choices = Choices { rules: Rules::compile(spec)?, package_data: PackageDataMode::default() };
+        return Ok((capture::read(file)?, choices));
     }
     let name = args.subject.to_string_lossy();
     let image = match engine.image(&name).await {
@@ -67,7 +97,19 @@ async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Rules)
         // Labels can be changed by anybody; what is no list of patterns is none.
         label(key).and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
     };
-    let rules = Rules::new(&patterns("rules.include"), &patterns("rules.exclude"))?;
+    let more: RuleSpec =
+        label("rules.more").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let spec = RuleSpec {
+        // Images of older versions have no such label: they were built from evidence alone.
+        level: label("rules.level").and_then(Level::from_name).unwrap_or(Level::Strict),
+        include: patterns("rules.include"),
+        exclude: patterns("rules.exclude"),
+        ..more
+    };
+    let rules = Rules::compile(spec)?;
     let capture = state::find(digest)?.ok_or_else(|| CommandError::NoCapture(quote(name.as_bytes())))?;
-    Ok((capture, rules))
+    // Images of a slim that did not know the word have none of it.
+    let package_data =
+        label("package-data").and_then(|mode| mode.parse().ok()).unwrap_or(PackageDataMode::Drop);
+    Ok((capture, Choices { rules, package_data }))
 }

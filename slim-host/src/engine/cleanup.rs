@@ -29,7 +29,7 @@ pub struct Cleanup {
     run: String,
     names: Mutex<BTreeSet<String>>,
     next: AtomicU64,
-    /// Each request to create holds it for reading; having it for writing means that none is under way.
+    /// What must run to its end holds it for reading; having it for writing means that nothing is under way.
     in_flight: Arc<tokio::sync::RwLock<()>>,
 }
 
@@ -51,6 +51,12 @@ impl Cleanup {
         Self { engine, run, names: Mutex::default(), next: AtomicU64::new(0), in_flight: Arc::default() }
     }
 
+    /// The engine in which it cleans up.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Creates a container and owns it. Without a name in `spec` it gets a unique one.
     ///
     /// # Errors
@@ -62,18 +68,29 @@ impl Cleanup {
         spec.labels.insert(RUN_LABEL.to_owned(), self.run.clone());
         self.names().insert(name.clone());
         // An engine goes on creating when the client hangs up, and would be done after we looked for what to remove.
-        let guard = Arc::clone(&self.in_flight).read_owned().await;
         let engine = self.engine.clone();
+        let request = async move { engine.create_container(&spec).await };
+        Ok(OwnedContainer { id: self.to_the_end("create a container", request).await?, name })
+    }
+
+    /// Runs `work` to its end even when nobody waits for it any more; [`Cleanup::finish`] waits for it. For what must
+    /// not be left half done, and cleans up after itself.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub async fn to_the_end<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let guard = Arc::clone(&self.in_flight).read_owned().await;
         let request = tokio::spawn(async move {
-            let created = engine.create_container(&spec).await;
+            let done = work.await;
             drop(guard);
-            created
+            done
         });
-        let created = request.await.map_err(|error| EngineError::Io {
-            operation: "create a container",
-            source: std::io::Error::other(error),
-        })?;
-        Ok(OwnedContainer { id: created?, name })
+        let joined = request.await;
+        joined.map_err(|error| EngineError::Io { operation, source: std::io::Error::other(error) })?
     }
 
     /// Removes one container now.

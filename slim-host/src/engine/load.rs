@@ -83,6 +83,23 @@ impl Engine {
         within(QUICK, intent, self.docker.tag_image(name::image(image_id)?, Some(options))).await
     }
 
+    /// Removes an image that has no tag and carries the label `key`: only slim's own do. One that has a tag, or lacks
+    /// the label, stays without an error.
+    ///
+    /// # Errors
+    /// When the engine fails, or containers use the image.
+    pub async fn remove_untagged(&self, image_id: &str, key: &str) -> Result<(), EngineError> {
+        let Some(inspect) = self.inspect_image(image_id).await? else { return Ok(()) };
+        if inspect.repo_tags.is_some_and(|tags| !tags.is_empty()) {
+            return Ok(());
+        }
+        let labels = inspect.config.and_then(|config| config.labels).unwrap_or_default();
+        match labels.get(key) {
+            Some(value) => self.remove_own_image(image_id, (key, value)).await,
+            None => Ok(()),
+        }
+    }
+
     /// Removes an image that carries `label` with this value, which only slim's own do. An image that is gone
     /// already is no failure; one that containers use stays, and that is an error.
     ///

@@ -2,8 +2,10 @@
 
 use serde_json::Value;
 
+mod edits;
 mod slim;
 
+pub use edits::{EditError, Edits, EnvEdit, ExposedPorts, LabelEdit, WorkdirEdit};
 pub use slim::{Created, LABEL_PREFIX, Provenance};
 
 /// An image configuration, verbatim.

@@ -72,7 +72,7 @@ impl<W: Write> HashingWriter<W> {
         Self { inner, hasher: Sha256::new(), count: 0 }
     }
 
-    /// Digest and number of the bytes that `inner` took.
+    /// Digest and number of the bytes that `inner` took; what it buffers is the caller's to flush before.
     pub(super) fn finish(self) -> (Digest, u64) {
         (Digest::finish(self.hasher), self.count)
     }

@@ -17,6 +17,9 @@ pub enum ImageError {
     /// A kept path's directory is not kept, or is no directory: an extractor would invent or follow it.
     #[error("kept path {0} lies in something that is not a kept directory")]
     NoParent(ImagePath),
+    /// A generated path would hide what is kept.
+    #[error("generated path {0} is kept from the source image as well: this is a defect, please report it")]
+    GeneratedKept(ImagePath),
     /// A layer cannot hold this entry.
     #[error("layer entry {path} cannot be written: {reason}; exclude this path")]
     Unrepresentable {
@@ -95,6 +98,15 @@ pub enum ImageError {
     /// The directory of a target does not exist.
     #[error("there is no directory {0}: create it first")]
     NoDirectory(String),
+    /// A volume to be removed is none.
+    #[error("{0} is no volume of the image; `docker inspect` lists them under Volumes")]
+    NoVolume(String),
+    /// No Dockerfile can say this field of the configuration.
+    #[error("the image's {0:?} has a value that no Dockerfile can say; write another form than rootfs:FILE")]
+    Dockerfile(&'static str),
+    /// A Dockerfile cannot name the tar.
+    #[error("a Dockerfile cannot name {0}; choose a name of letters, digits, '.', '_' and '-'")]
+    TarName(String),
     /// Something is already there.
     #[error("{0} exists; choose another name, or --force to replace it")]
     Exists(String),

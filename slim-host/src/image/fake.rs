@@ -7,10 +7,10 @@ use std::{
     path::Path,
 };
 
-use super::{BuildRequest, ImageConfig, ImageError, Provenance, SlimImage};
+use super::{BuildRequest, Compression, GeneratedFiles, ImageConfig, ImageError, Provenance, SlimImage};
 use crate::{
     capture::{ImageIdentity, Status},
-    keep::{KeepReason, KeepSet},
+    keep::{KeepReason, KeepSet, Level, RuleSpec},
     path::ImagePath,
     rootfs::{FileContents, FileKind, FileTree, Inode, ReadSeek, RootfsError, Timestamp},
 };
@@ -22,6 +22,7 @@ pub(super) const CONFIG: &str = r#"{"architecture":"amd64","os":"linux","created
 pub(super) struct FakeImage {
     pub(super) tree: FileTree,
     pub(super) keep: KeepSet,
+    pub(super) generated: GeneratedFiles,
     contents: BTreeMap<ImagePath, Content>,
 }
 
@@ -106,14 +107,24 @@ impl FakeImage {
     }
 
     pub(super) fn build(&self, spool_directory: &Path) -> Result<SlimImage, ImageError> {
+        self.build_compressed(spool_directory, Compression::None)
+    }
+
+    pub(super) fn build_compressed(
+        &self,
+        spool_directory: &Path,
+        compression: Compression,
+    ) -> Result<SlimImage, ImageError> {
         let identity = identity();
         SlimImage::build(&BuildRequest {
             tree: &self.tree,
             contents: self,
             keep: &self.keep,
+            generated: &self.generated,
             config: &ImageConfig::parse(CONFIG.as_bytes()).unwrap(),
             provenance: &provenance(&identity),
             created: None,
+            compression,
             spool_directory,
         })
     }
@@ -172,10 +183,21 @@ pub(super) fn identity() -> ImageIdentity {
     }
 }
 
+/// Nothing asked for, at the default level.
+static RULES: RuleSpec = RuleSpec {
+    level: Level::Balanced,
+    include: Vec::new(),
+    exclude: Vec::new(),
+    executables: Vec::new(),
+    packages: Vec::new(),
+    facilities: Vec::new(),
+    files: Vec::new(),
+};
+
 pub(super) fn provenance(source: &ImageIdentity) -> Provenance<'_> {
     Provenance {
-        include: &[],
-        exclude: &[],
+        rules: &RULES,
+        package_data: "reduced",
         source,
         capture_digest: "sha256:cap",
         capture_status: Status::Complete,

@@ -14,6 +14,7 @@
 //!   and counted.
 //! - Times before 1970 are in the layer. Docker and containerd set 1970 instead when they extract (measured on
 //!   20.10 and 1.6), just as they do with the source image.
+//! - Content comes from the source image, or from [`GeneratedFiles`], an input of its own: never both for one path.
 //! - Sparse files are written in full: holes read as zeros.
 //!
 //! Non-goals: compression (the engine's load takes plain tar, and compressors change between versions while the
@@ -24,9 +25,9 @@ use std::{
     io::{self, BufWriter, Read, Write},
 };
 
-use self::entry::{EncodedEntry, Entry};
+use self::entry::{Content, EncodedEntry, Entry};
 use super::{
-    ImageError,
+    Generated, GeneratedFiles, ImageError,
     digest::{Digest, HashingWriter},
     error::ContentChange,
 };
@@ -56,18 +57,27 @@ pub struct LayerPlan<'a> {
 }
 
 impl<'a> LayerPlan<'a> {
-    /// Plans the layer of the `keep` paths of `tree`.
+    /// Plans the layer of the `keep` paths of `tree`, and of what is generated.
     ///
     /// # Errors
-    /// When a kept path is not in the tree, lies in no kept directory, or cannot be held by a layer.
-    pub fn new(tree: &'a FileTree, keep: &'a KeepSet) -> Result<Self, ImageError> {
+    /// When a kept path is not in the tree, lies in no kept directory, or cannot be held by a layer; when a generated
+    /// path is also kept.
+    pub fn new(
+        tree: &'a FileTree,
+        keep: &'a KeepSet,
+        generated: &'a GeneratedFiles,
+    ) -> Result<Self, ImageError> {
         let mut plan = Self { entries: Vec::new(), size: TRAILER, sockets: Vec::new(), storage_xattrs: 0 };
         let mut bodies: HashMap<InodeId, &'a ImagePath> = HashMap::new();
         // The root stays whether or not anybody asked for it: its metadata belongs to every container.
         if let Some((path, _, inode)) = tree.iter().next().filter(|(path, _, _)| path.is_root()) {
-            plan.push(Entry { path, inode, link_to: None })?;
+            plan.push(Entry { path, inode, link_to: None, content: Content::Source })?;
         }
+        let mut generated_paths = generated.iter().peekable();
         for (path, _) in keep.iter().filter(|(path, _)| !path.is_root()) {
+            while let Some((path, made)) = generated_paths.next_if(|(next, _)| *next < path) {
+                plan.push(generated_entry(tree, keep, generated, path, made)?)?;
+            }
             let (id, inode) = kept_inode(tree, keep, path)?;
             if inode.kind == FileKind::Socket {
                 plan.sockets.push(path);
@@ -81,7 +91,10 @@ impl<'a> LayerPlan<'a> {
                     None
                 }
             };
-            plan.push(Entry { path, inode, link_to })?;
+            plan.push(Entry { path, inode, link_to, content: Content::Source })?;
+        }
+        for (path, made) in generated_paths {
+            plan.push(generated_entry(tree, keep, generated, path, made)?)?;
         }
         Ok(plan)
     }
@@ -162,6 +175,30 @@ fn kept_inode<'a>(
     if kept && directory { Ok((id, tree.inode(id))) } else { Err(ImageError::NoParent(path.clone())) }
 }
 
+/// A generated entry, which must neither hide a kept one nor lie where an extractor would invent a directory.
+fn generated_entry<'a>(
+    tree: &FileTree,
+    keep: &KeepSet,
+    generated: &GeneratedFiles,
+    path: &'a ImagePath,
+    made: &'a Generated,
+) -> Result<Entry<'a>, ImageError> {
+    // The tree's directory could have kept entries of the source, the tree's file hard links.
+    if path.is_root()
+        || keep.contains(path)
+        || (made.inode().kind == FileKind::Directory && tree.is_dir(path))
+    {
+        return Err(ImageError::GeneratedKept(path.clone()));
+    }
+    let parent = path.parent().unwrap_or_else(ImagePath::root);
+    let is_directory = |made: &Generated| made.inode().kind == FileKind::Directory;
+    let kept = (parent.is_root() || keep.contains(&parent)) && (parent.is_root() || tree.is_dir(&parent));
+    if !kept && !generated.get(&parent).is_some_and(is_directory) {
+        return Err(ImageError::NoParent(path.clone()));
+    }
+    Ok(Entry { path, inode: made.inode(), link_to: None, content: Content::Generated(made.bytes()) })
+}
+
 fn append<W: Write>(
     builder: &mut tar::Builder<W>,
     contents: &dyn FileContents,
@@ -176,7 +213,11 @@ fn append<W: Write>(
     if !entry.has_body() {
         return builder.append(&encoded.header, io::empty()).map_err(ImageError::WriteLayer);
     }
-    let mut body = Body { reader: contents.open(entry.path)?, left: encoded.body, failure: None };
+    let reader: Box<dyn ReadSeek + '_> = match entry.content {
+        Content::Source => contents.open(entry.path)?,
+        Content::Generated(bytes) => Box::new(io::Cursor::new(bytes)),
+    };
+    let mut body = Body { reader, left: encoded.body, failure: None };
     builder.append(&encoded.header, &mut body).map_err(|error| match body.failure.take() {
         Some(failure) => failure.into_error(entry.path),
         None => ImageError::WriteLayer(error),

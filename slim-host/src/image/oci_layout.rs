@@ -1,8 +1,8 @@
 //! The OCI image layout: a directory of content-addressed blobs, read by skopeo, umoci, podman and containerd.
 //!
 //! The directory is assembled beside its target, synced and renamed, so a reader never sees half of it; that is why
-//! the blobs inside need no temporary names of their own. The layer is stored uncompressed: diff id and blob digest
-//! are the same, whatever compressor this machine has.
+//! the blobs inside need no temporary names of their own. The archive form is the same directory in a tar. Unless
+//! compression is asked for the layer is stored as it is: diff id and blob digest are then the same.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,7 +17,8 @@ use oci_spec::image::{
 use serde::Serialize;
 
 use super::{
-    Digest, ImageError, ImageName, SlimImage, SpooledLayer,
+    Compression, Digest, ImageError, ImageName, SlimImage, SpooledLayer,
+    archive::{Archive, Member, write_file as write_archive_file},
     spool::reserve,
     target::{Existing, PendingDirectory, check_layout, copy, sync_directory},
 };
@@ -25,14 +26,15 @@ use super::{
 /// Version of the layout specification.
 const LAYOUT_VERSION: &str = "1.0.0";
 
-/// Serialises the image manifest, keys sorted: `oci-spec` keeps annotations in hash order.
+/// Serialises the manifest of the image whose layer, compressed so, is `layer`; keys sorted: `oci-spec` keeps annotations in hash order.
 pub(super) fn manifest(
     config: &[u8],
     layer: &SpooledLayer,
+    compression: Compression,
     annotations: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Vec<u8>, ImageError> {
     let config = descriptor(MediaType::ImageConfig, config.len() as u64, Digest::of(config))?;
-    let layer = descriptor(MediaType::ImageLayer, layer.size(), layer.digest())?;
+    let layer = descriptor(compression.media_type(), layer.size(), layer.digest())?;
     let manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::ImageManifest)
@@ -62,7 +64,7 @@ pub fn write(
     let blobs = root.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(|source| ImageError::io("create", &blobs, source))?;
 
-    let layer = image.layer();
+    let layer = image.blob();
     let layer_path = blobs.join(layer.digest().hex());
     write_file(&layer_path, layer.size(), &mut layer.reader())?;
     for (digest, bytes) in
@@ -70,17 +72,48 @@ pub fn write(
     {
         write_bytes(&blobs.join(digest.hex()), bytes)?;
     }
-    let layout = OciLayoutBuilder::default()
-        .image_layout_version(LAYOUT_VERSION)
-        .build()
-        .map_err(|source| ImageError::Specification { document: "oci-layout file", source })?;
     write_bytes(&root.join("index.json"), &index(image, names)?)?;
-    write_bytes(&root.join("oci-layout"), &canonical("oci-layout file", &layout)?)?;
+    write_bytes(&root.join("oci-layout"), &layout()?)?;
 
     for directory in [&blobs, &root.join("blobs"), &root] {
         sync_directory(directory)?;
     }
     pending.publish(existing)
+}
+
+/// Writes the layout as one tar to the file `target`, which appears whole or not at all: what `podman load`, skopeo
+/// (`oci-archive:`) and Docker since 25.0 read. Names as for [`write()`].
+///
+/// # Errors
+/// When `target` exists and may not be replaced, or cannot be written.
+pub fn write_archive(
+    image: &SlimImage,
+    names: &[ImageName],
+    target: &Path,
+    existing: Existing,
+) -> Result<(), ImageError> {
+    let blob_name = |digest: Digest| format!("blobs/sha256/{}", digest.hex());
+    let (layout, index) = (layout()?, index(image, names)?);
+    let (config, manifest) = (blob_name(image.config_digest()), blob_name(image.manifest_digest()));
+    let members = [
+        Member::File("oci-layout", &layout),
+        Member::File("index.json", &index),
+        Member::Directory("blobs/"),
+        Member::Directory("blobs/sha256/"),
+        Member::File(&manifest, image.manifest_bytes()),
+        Member::File(&config, image.config_bytes()),
+    ];
+    let mut archive = Archive::new(&members, &blob_name(image.blob().digest()), image.blob());
+    let size = archive.size();
+    write_archive_file(&mut archive, size, target, existing)
+}
+
+fn layout() -> Result<Vec<u8>, ImageError> {
+    let layout = OciLayoutBuilder::default()
+        .image_layout_version(LAYOUT_VERSION)
+        .build()
+        .map_err(|source| ImageError::Specification { document: "oci-layout file", source })?;
+    canonical("oci-layout file", &layout)
 }
 
 fn index(image: &SlimImage, names: &[ImageName]) -> Result<Vec<u8>, ImageError> {

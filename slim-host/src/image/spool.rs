@@ -3,11 +3,13 @@
 //! The configuration names the layer's digest and the archive wants the layer's size first, so the layer is
 //! written once into a file without a name and copied from there. The kernel frees it whatever happens to us.
 //!
+//! Compressed, it is a second such file: a manifest names the digest of what a registry stores, before it is sent.
+//!
 //! Invariant: a reader delivers exactly the bytes that were hashed, or fails.
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, BufWriter, Read, Write as _},
     os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
@@ -19,10 +21,13 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{Digest, ImageError, LayerPlan, error::quote_path};
+use super::{Compression, Digest, ImageError, LayerPlan, digest::HashingWriter, error::quote_path};
 use crate::rootfs::FileContents;
 
-/// A complete layer in an unnamed file.
+/// Compressors write small pieces.
+const COMPRESSED_BUFFER: usize = 256 * 1024;
+
+/// A complete layer in an unnamed file, plain or compressed.
 #[derive(Debug, Clone)]
 pub struct SpooledLayer {
     file: Arc<File>,
@@ -54,7 +59,26 @@ impl SpooledLayer {
         Ok(Self { file: Arc::new(file), digest, size: plan.size() })
     }
 
-    /// The diff id: digest of the uncompressed layer.
+    /// The same layer compressed, in another unnamed file of `directory`; without compression, this one.
+    ///
+    /// # Errors
+    /// When the layer does not read back as it was written, or the room is missing.
+    pub fn compressed(&self, compression: Compression, directory: &Path) -> Result<Self, ImageError> {
+        if compression == Compression::None {
+            return Ok(self.clone());
+        }
+        let file = tempfile::tempfile_in(directory)
+            .map_err(|source| ImageError::io("create a temporary file in", directory, source))?;
+        let mut hashing = HashingWriter::new(BufWriter::with_capacity(COMPRESSED_BUFFER, &file));
+        compression
+            .run(&mut self.reader(), self.size, &mut hashing)
+            .and_then(|()| hashing.flush())
+            .map_err(|source| ImageError::io("compress the layer into", directory, source))?;
+        let (digest, size) = hashing.finish();
+        Ok(Self { file: Arc::new(file), digest, size })
+    }
+
+    /// The digest of these bytes: of a plain layer, the diff id.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
@@ -155,7 +179,11 @@ mod tests {
     use crate::image::fake::{FakeImage, oddities};
 
     fn spool(image: &FakeImage, directory: &Path) -> Result<SpooledLayer, ImageError> {
-        SpooledLayer::create(&LayerPlan::new(&image.tree, &image.keep).unwrap(), image, directory)
+        SpooledLayer::create(
+            &LayerPlan::new(&image.tree, &image.keep, &image.generated).unwrap(),
+            image,
+            directory,
+        )
     }
 
     #[test]

@@ -29,16 +29,24 @@ pub enum Output {
     DockerArchive(PathBuf),
     /// Into a directory as the OCI image layout specification has it.
     OciLayout(PathBuf),
+    /// Into a file that holds such a directory as a tar.
+    OciArchive(PathBuf),
+    /// Into a tar of the files alone, with a Dockerfile beside it.
+    RootfsTar(PathBuf),
 }
 
 /// Why a text names no output.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum OutputError {
     /// The part before the colon is unknown.
-    #[error("output {0:?} has no known format; write docker-archive:FILE or oci:DIR")]
+    #[error(
+        "output {0:?} has no known format; write docker-archive:FILE, oci:DIR, oci-archive:FILE or rootfs:FILE"
+    )]
     Format(String),
     /// Nothing follows the colon.
-    #[error("output {0:?} names no path; write docker-archive:FILE or oci:DIR")]
+    #[error(
+        "output {0:?} names no path; write docker-archive:FILE, oci:DIR, oci-archive:FILE or rootfs:FILE"
+    )]
     NoPath(String),
     /// `oci:DIR:TAG` is what skopeo wants; here the name is another option.
     #[error("output path {0:?} holds a colon, which skopeo and podman take for a tag; give the name with -t")]
@@ -55,6 +63,8 @@ impl FromStr for Output {
         let output = match format {
             "docker-archive" => Self::DockerArchive(path.into()),
             "oci" => Self::OciLayout(path.into()),
+            "oci-archive" => Self::OciArchive(path.into()),
+            "rootfs" => Self::RootfsTar(path.into()),
             _ => return Err(unknown()),
         };
         match path {
@@ -247,6 +257,17 @@ pub(super) fn sync_directory(directory: &Path) -> Result<(), ImageError> {
     File::open(directory)
         .and_then(|file| file.sync_all())
         .map_err(|source| ImageError::io("sync the directory", directory, source))
+}
+
+/// Writes a document to the file `target`, which appears whole or not at all.
+///
+/// # Errors
+/// As [`check_file`], or when it cannot be written.
+pub fn write_document(bytes: &[u8], target: &Path, existing: Existing) -> Result<(), ImageError> {
+    check_file(target, existing)?;
+    let mut pending = PendingFile::create(target)?;
+    copy(&mut &*bytes, pending.file()).map_err(|source| ImageError::io("write", target, source))?;
+    pending.publish(existing)
 }
 
 /// The directory that holds `target`; where a spool for it is best placed, too.

@@ -16,10 +16,14 @@ use crate::{
     },
 };
 
+pub(crate) mod application;
 pub(crate) mod command;
 pub(crate) mod elf;
+pub(crate) mod foresight;
 pub(crate) mod script;
+pub(crate) mod shell;
 pub(crate) mod skeleton;
+pub(crate) mod whole;
 
 /// A path that a rule wants to keep, with the symlinks on the way.
 #[derive(Debug, Clone, PartialEq, Eq)]

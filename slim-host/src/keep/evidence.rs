@@ -21,9 +21,10 @@
 
 use crate::{
     capture::{AccessKey, AccessKind, Outcome},
+    path::ImagePath,
     rootfs::{
         FileTree,
-        resolve::{LastLink, Resolution, resolve},
+        resolve::{LastLink, Outcome as Reached, Resolution, resolve},
     },
 };
 
@@ -36,6 +37,26 @@ pub(crate) fn used(tree: &FileTree, access: &AccessKey) -> Option<Resolution> {
         Outcome::Failed(ENOENT) => None,
         Outcome::Found | Outcome::Failed(_) => Some(resolve(tree, &access.path, last_link(access.kind))),
     }
+}
+
+/// The directory of the image that the access listed; `None` when it did not. A directory that is opened counts as
+/// listed: hardly anything else is done with one.
+pub(crate) fn listed(tree: &FileTree, access: &AccessKey, used: &Resolution) -> Option<ImagePath> {
+    let lists = match access.kind {
+        AccessKind::Open | AccessKind::Snapshot => true,
+        AccessKind::Exec
+        | AccessKind::Stat
+        | AccessKind::Access
+        | AccessKind::Readlink
+        | AccessKind::Chdir
+        | AccessKind::Modify
+        | AccessKind::Follow
+        | AccessKind::Lookup
+        | AccessKind::Receive
+        | AccessKind::Resolved => false,
+    };
+    let Reached::Found(path) = &used.outcome else { return None };
+    (lists && access.outcome == Outcome::Found && tree.is_dir(path)).then(|| path.clone())
 }
 
 /// Whether the operation looks behind a symlink in the last component.

@@ -9,9 +9,10 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use super::{KeepReason, KeepSet, Note, evidence, reason::done};
+use super::{KeepReason, KeepSet, Level, Note, evidence, reason::done};
 use crate::{
     capture::{AccessKey, AccessKind, AccessRecord, Accesses, Outcome},
+    packages::{Manager, Packages},
     path::{ImagePath, RequestedPath, quote},
     rootfs::{
         FileTree,
@@ -51,6 +52,10 @@ pub enum Explanation {
         /// The entry of the image that was asked about.
         #[serde(serialize_with = "as_text")]
         path: ImagePath,
+        /// Whose it is; `None` when no package lists it, or nobody asked.
+        owner: Option<Owner>,
+        /// The first level that would keep it; `None` when none would, or nobody asked.
+        higher: Option<Higher>,
     },
     /// The image has no such path.
     NotInImage {
@@ -61,6 +66,56 @@ pub enum Explanation {
         #[serde(serialize_with = "as_optional_text")]
         deepest: Option<ImagePath>,
     },
+}
+
+/// The package that lists a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// Whose package.
+    pub manager: Manager,
+    /// Its name, quoted.
+    pub name: String,
+    /// Its version, quoted.
+    pub version: String,
+}
+
+impl Owner {
+    /// The first package that lists `path`.
+    #[must_use]
+    pub fn of(packages: &Packages, path: &ImagePath) -> Option<Self> {
+        let (_, package) = packages.owners(path).next()?;
+        let [name, version] = [&package.name, &package.version].map(|text| quote(text.as_bytes()));
+        Some(Self { manager: package.manager, name, version })
+    }
+}
+
+/// A level that keeps what another does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Higher {
+    /// The level.
+    pub level: Level,
+    /// Why it keeps the path.
+    pub reason: KeepReason,
+}
+
+impl Higher {
+    /// Why `keep`, planned at `level`, keeps `path`; `None` when it does not.
+    #[must_use]
+    pub fn new(level: Level, keep: &KeepSet, path: &ImagePath) -> Option<Self> {
+        let reason = keep.reasons(path)?.iter().min_by_key(|reason| reason.class())?.clone();
+        Some(Self { level, reason })
+    }
+}
+
+impl Explanation {
+    /// The path, when nothing uses it.
+    #[must_use]
+    pub fn dropped(&self) -> Option<ImagePath> {
+        match self {
+            Self::Unused { path, .. } => Some(path.clone()),
+            Self::Kept { .. } | Self::Excluded { .. } | Self::NotInImage { .. } => None,
+        }
+    }
 }
 
 /// One link of the chain: this path stays for this reason; the next step is about what the reason names.
@@ -124,7 +179,7 @@ pub fn explain(set: &KeepSet, tree: &FileTree, accesses: &Accesses, asked: &Requ
             let evidence = first_use(tree, accesses, &path);
             Explanation::Excluded { path, pattern, evidence }
         }
-        None => Explanation::Unused { path },
+        None => Explanation::Unused { path, owner: None, higher: None },
     }
 }
 
@@ -218,8 +273,17 @@ impl fmt::Display for Explanation {
                 write!(f, "{path} does not stay: excluded by {}", quote(pattern.as_bytes()))?;
                 evidence.iter().try_for_each(|first| write!(f, ", although {first}"))
             }
-            Self::Unused { path } => {
-                write!(f, "{path} does not stay: nothing used it, and nothing that stays needs it")
+            Self::Unused { path, owner, higher } => {
+                write!(f, "{path} does not stay: nothing used it, and nothing that stays needs it")?;
+                if let Some(Owner { manager, name, version }) = owner {
+                    write!(f, "\n  owner: {} package {name} {version}", manager.name())?;
+                }
+                match higher {
+                    Some(Higher { level, reason }) => {
+                        write!(f, "\n  --level {} keeps it: {reason}", level.name())
+                    }
+                    None => Ok(()),
+                }
             }
             Self::NotInImage { asked, deepest: Some(deepest) } => {
                 write!(f, "{asked} is not in the image: it ends at {deepest}")

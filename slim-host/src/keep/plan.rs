@@ -1,19 +1,31 @@
 //! From evidence to the keep set: the one place that adds to it.
 //!
 //! Evidence, skeleton, commands and inclusions come first; then every kept file is examined once for what it
-//! needs, until nothing new is kept. Each step only adds, and what a step adds does not depend on what else
-//! is kept, so the result is the same in any order and grows with the evidence.
+//! needs, until nothing new is kept. Above the level `strict`, files that something uses are also asked what is to
+//! be expected with them. Then come the application's own files, then whole packages; each is decided by what was
+//! used before it, and closed again. Each step only adds, and what a step adds does not depend on what else
+//! is kept, so the result is the same in any order and grows with the evidence and with the level.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::{
-    KeepError, KeepReason, KeepSet, Note, Rules, RulesError,
-    closure::{Source, Want, command, elf::Loader, script, skeleton},
+    KeepError, KeepReason, KeepSet, Level, Note, Rules, RulesError,
+    closure::{
+        Source, Want,
+        application::Applications,
+        command,
+        elf::{Loader, imports::imports},
+        foresight::{Foresight, Traits},
+        script, shell, skeleton,
+        whole::Wholes,
+    },
     evidence,
+    rules::book::On,
 };
 use crate::{
     capture::Accesses,
     image::ImageConfig,
+    packages::Packages,
     path::{ImagePath, RequestedPath},
     rootfs::{
         FileContents, FileKind, FileTree,
@@ -32,7 +44,9 @@ pub struct Inputs<'a> {
     pub accesses: &'a Accesses,
     /// The source image's configuration.
     pub config: &'a ImageConfig,
-    /// What the user adds and takes away.
+    /// Who owns what in the source image.
+    pub packages: &'a Packages,
+    /// What the user adds and takes away, and the rule book.
     pub rules: &'a Rules,
 }
 
@@ -44,18 +58,41 @@ pub struct Inputs<'a> {
 pub fn plan(inputs: &Inputs<'_>) -> Result<KeepSet, KeepError> {
     check_rules(inputs)?;
     let source = Source { tree: inputs.tree, contents: inputs.contents, config: inputs.config };
+    let level = inputs.rules.spec().level;
     let (loader, notes) = Loader::new(source)?;
-    let mut planner = Planner { inputs, source, loader, set: KeepSet::default(), pending: VecDeque::new() };
+    let foresight = Foresight::new(source, inputs.rules.book(), level);
+    let mut planner = Planner {
+        inputs,
+        source,
+        level,
+        loader,
+        symbols: foresight.symbols(),
+        foresight,
+        wholes: Wholes::new(inputs.packages, inputs.tree, &inputs.rules.book().packages, level),
+        set: KeepSet::default(),
+        used: BTreeSet::new(),
+        pending: VecDeque::new(),
+    };
     planner.set.notes.extend(notes);
     planner.add_all(skeleton::wants(source));
     planner.add_all(command::wants(source));
     planner.add_included();
-    for access in inputs.accesses.keys() {
-        if let Some(resolution) = evidence::used(inputs.tree, access) {
-            planner.add(Want { resolution, reason: KeepReason::Accessed(access.kind) });
-        }
+    planner.add_asked()?;
+    planner.add_evidence();
+    planner.close()?;
+    if level >= Level::Balanced {
+        let wants = planner.foresight.of_image();
+        planner.add_all(wants);
+        planner.close()?;
+        let applications = Applications::new(source, inputs.packages, &inputs.rules.book().application);
+        planner.add_all(applications.wants(&planner.used));
+        planner.close()?;
     }
-    planner.close()
+    if level >= Level::Generous {
+        planner.add_all(planner.wholes.of_system(&planner.used));
+        planner.close()?;
+    }
+    Ok(planner.finish())
 }
 
 /// A path that one rule includes and another excludes has no answer.
@@ -74,10 +111,26 @@ fn check_rules(inputs: &Inputs<'_>) -> Result<(), RulesError> {
 struct Planner<'a> {
     inputs: &'a Inputs<'a>,
     source: Source<'a>,
+    level: Level,
     loader: Loader<'a>,
+    /// Symbols whose import makes a rule apply.
+    symbols: HashSet<Vec<u8>>,
+    foresight: Foresight<'a>,
+    wholes: Wholes<'a>,
     set: KeepSet,
+    /// Kept files that something uses.
+    used: BTreeSet<ImagePath>,
     /// Kept paths that have not been examined.
-    pending: VecDeque<ImagePath>,
+    pending: VecDeque<(ImagePath, Question)>,
+}
+
+/// What a kept path is examined for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// What it cannot do without: libraries, interpreters.
+    Needs,
+    /// What is to be expected with it, because something uses it.
+    Uses,
 }
 
 impl Planner<'_> {
@@ -124,8 +177,12 @@ impl Planner<'_> {
             return false;
         }
         self.keep_parents(&path);
+        let is_use = reason.is_use();
         if self.set.add(path.clone(), reason) {
-            self.pending.push_back(path);
+            self.pending.push_back((path.clone(), Question::Needs));
+        }
+        if is_use && self.used.insert(path.clone()) && self.level >= Level::Balanced {
+            self.pending.push_back((path, Question::Uses));
         }
         true
     }
@@ -155,14 +212,78 @@ impl Planner<'_> {
         }
     }
 
-    fn close(mut self) -> Result<KeepSet, KeepError> {
-        while let Some(path) = self.pending.pop_front() {
-            self.examine(&path)?;
+    /// What the user asks for by name.
+    fn add_asked(&mut self) -> Result<(), KeepError> {
+        let spec = self.inputs.rules.spec();
+        for name in &spec.executables {
+            let found = self.source.executable(name.as_bytes());
+            let found = found.ok_or_else(|| RulesError::NoProgram(name.clone()))?;
+            self.add(found.want(KeepReason::Included(format!("--include-exe {name}"))));
         }
+        for name in &spec.packages {
+            let wants = self.wholes.named(name);
+            if wants.is_empty() {
+                return Err(RulesError::NoPackage(name.clone()).into());
+            }
+            self.add_all(wants);
+        }
+        for facility in &spec.facilities {
+            let wants = self.foresight.of_facility(*facility);
+            self.add_all(wants);
+        }
+        Ok(())
+    }
+
+    fn add_evidence(&mut self) {
+        for access in self.inputs.accesses.keys() {
+            let Some(resolution) = evidence::used(self.inputs.tree, access) else { continue };
+            let listed = evidence::listed(self.inputs.tree, access, &resolution);
+            self.add(Want { resolution, reason: KeepReason::Accessed(access.kind) });
+            if let Some(directory) = listed.filter(|_| self.level >= Level::Balanced) {
+                let wants = self.foresight.of_listed(&directory);
+                self.add_all(wants);
+            }
+        }
+    }
+
+    fn close(&mut self) -> Result<(), KeepError> {
+        while let Some((path, question)) = self.pending.pop_front() {
+            match question {
+                Question::Needs => self.examine(&path)?,
+                Question::Uses => self.examine_use(&path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> KeepSet {
         for (path, name) in self.loader.missing() {
             self.set.note(path.clone(), Note::MissingLibrary(name.to_vec()));
         }
-        Ok(self.set)
+        self.set
+    }
+
+    /// Asks what is to be expected with a file that something uses.
+    fn examine_use(&mut self, path: &ImagePath) -> Result<(), KeepError> {
+        let Some(inode) = self.inputs.tree.get(path) else { return Ok(()) };
+        if inode.kind != FileKind::Regular {
+            return Ok(());
+        }
+        let head =
+            if inode.size == 0 { Vec::new() } else { self.source.read(path, script::HEAD_BYTES as u64)? };
+        let mut traits = Traits::default();
+        if head.starts_with(b"\x7fELF") {
+            let failed = |source| KeepError::Content { path: path.clone(), source };
+            traits.needed = self.loader.needed(path)?;
+            traits.imports = imports(self.inputs.contents.open(path).map_err(failed)?, &self.symbols);
+        } else if shell::is_shell(&head, path.file_name().unwrap_or_default()) {
+            let script = self.source.read(path, shell::MAX_SCRIPT)?;
+            self.add_all(shell::wants(self.source, path, &script));
+        }
+        let wants = self.foresight.of_file(path, &traits, On::Used);
+        self.add_all(wants);
+        self.add_all(self.wholes.of_languages(path));
+        Ok(())
     }
 
     fn examine(&mut self, path: &ImagePath) -> Result<(), KeepError> {
@@ -176,6 +297,10 @@ impl Planner<'_> {
             | FileKind::Socket => return Ok(()),
         };
         self.add_all(copies);
+        if self.level >= Level::Balanced {
+            let wants = self.foresight.of_file(path, &Traits::default(), On::Kept);
+            self.add_all(wants);
+        }
         if inode.kind != FileKind::Regular || inode.size == 0 {
             return Ok(());
         }
@@ -192,5 +317,7 @@ impl Planner<'_> {
     }
 }
 
+#[cfg(test)]
+mod levels;
 #[cfg(test)]
 mod tests;

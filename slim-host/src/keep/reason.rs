@@ -6,6 +6,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::{
     capture::AccessKind,
+    packages::Manager,
     path::{ImagePath, quote},
 };
 
@@ -47,11 +48,32 @@ pub enum KeepReason {
     Command(&'static str),
     /// Containers need it whatever they run; the rule's name.
     Skeleton(&'static str),
+    /// A shell script that is used names it, perhaps on a branch that did not run.
+    NamedByScript {
+        /// The script.
+        by: ImagePath,
+    },
+    /// A rule of the rule book expects it to be needed later.
+    Rule {
+        /// The rule's name.
+        name: String,
+        /// The file or listed directory that made the rule apply; `None` when the image as a whole did.
+        by: Option<ImagePath>,
+    },
+    /// It is one of the application's own files.
+    Application {
+        /// The directory of the application.
+        root: ImagePath,
+    },
     /// It belongs to a package that is kept whole.
     Package {
+        /// Whose package.
+        manager: Manager,
         /// The package's name.
         name: String,
     },
+    /// It tells scanners which packages are left; what it describes, such as `dpkg`.
+    PackageData(&'static str),
     /// A rule of the user.
     Included(String),
 }
@@ -68,10 +90,16 @@ pub enum ReasonClass {
     Symlink,
     /// A library or ELF interpreter that a kept program needs, or what the loader reads to find them.
     Library,
-    /// The interpreter of a kept script.
+    /// The interpreter of a kept script, or a command that it names.
     Script,
+    /// Not reached, but a rule expects that it will be.
+    Expected,
+    /// One of the application's own files.
+    Application,
     /// It belongs to a package that is kept whole.
     Package,
+    /// It tells scanners which packages are left.
+    PackageData,
     /// A rule of the user.
     Rule,
     /// Containers need it whatever they run.
@@ -95,7 +123,11 @@ impl KeepReason {
             Self::Shebang { .. } => "shebang",
             Self::Command(_) => "command",
             Self::Skeleton(_) => "skeleton",
+            Self::NamedByScript { .. } => "named-by-script",
+            Self::Rule { .. } => "rule",
+            Self::Application { .. } => "application",
             Self::Package { .. } => "package",
+            Self::PackageData(_) => "package-data",
             Self::Included(_) => "included",
         }
     }
@@ -111,10 +143,13 @@ impl KeepReason {
             | Self::ElfNeeded { .. }
             | Self::LoaderConfig { .. }
             | Self::CpuVariant { .. } => ReasonClass::Library,
-            Self::Shebang { .. } => ReasonClass::Script,
+            Self::Shebang { .. } | Self::NamedByScript { .. } => ReasonClass::Script,
+            Self::Rule { .. } => ReasonClass::Expected,
+            Self::Application { .. } => ReasonClass::Application,
             Self::Command(_) => ReasonClass::Command,
             Self::Skeleton(_) => ReasonClass::Skeleton,
             Self::Package { .. } => ReasonClass::Package,
+            Self::PackageData(_) => ReasonClass::PackageData,
             Self::Included(_) => ReasonClass::Rule,
         }
     }
@@ -128,13 +163,41 @@ impl KeepReason {
             | Self::ElfNeeded { by: path }
             | Self::LoaderConfig { by: path }
             | Self::CpuVariant { of: path }
-            | Self::Shebang { by: path } => Some(path),
+            | Self::Shebang { by: path }
+            | Self::NamedByScript { by: path } => Some(path),
+            Self::Rule { by, .. } => by.as_ref(),
             Self::Accessed(_)
             | Self::Parent
             | Self::Command(_)
             | Self::Skeleton(_)
+            | Self::Application { .. }
             | Self::Package { .. }
+            | Self::PackageData(_)
             | Self::Included(_) => None,
+        }
+    }
+
+    /// Whether something uses the path, so that rules ask what comes with it. What stays only because it lies near
+    /// something used asks for nothing more: else one used file would pull in half of the image.
+    #[must_use]
+    pub fn is_use(&self) -> bool {
+        match self {
+            Self::Accessed(_)
+            | Self::ElfInterpreter { .. }
+            | Self::ElfNeeded { .. }
+            | Self::CpuVariant { .. }
+            | Self::Shebang { .. }
+            | Self::NamedByScript { .. }
+            | Self::Command(_)
+            | Self::Included(_) => true,
+            Self::SymlinkTo(_)
+            | Self::Parent
+            | Self::LoaderConfig { .. }
+            | Self::Skeleton(_)
+            | Self::Rule { .. }
+            | Self::Application { .. }
+            | Self::Package { .. }
+            | Self::PackageData(_) => false,
         }
     }
 }
@@ -153,7 +216,18 @@ impl fmt::Display for KeepReason {
             Self::Shebang { by } => write!(f, "named by the #! line of {by}"),
             Self::Command(field) => write!(f, "named by the image's {field}"),
             Self::Skeleton(rule) => write!(f, "part of every container ({rule})"),
-            Self::Package { name } => write!(f, "part of package {}", quote(name.as_bytes())),
+            Self::NamedByScript { by } => write!(f, "named by the script {by}"),
+            Self::Rule { name, by: Some(by) } => {
+                write!(f, "expected with {by} (rule {})", quote(name.as_bytes()))
+            }
+            Self::Rule { name, by: None } => {
+                write!(f, "expected in this image (rule {})", quote(name.as_bytes()))
+            }
+            Self::Application { root } => write!(f, "one of the application's own files in {root}"),
+            Self::Package { manager, name } => {
+                write!(f, "part of the {} package {}", manager.name(), quote(name.as_bytes()))
+            }
+            Self::PackageData(of) => write!(f, "tells scanners which packages are left ({of})"),
             Self::Included(pattern) => write!(f, "included by {}", quote(pattern.as_bytes())),
         }
     }
@@ -170,11 +244,21 @@ impl Serialize for KeepReason {
             Self::ElfInterpreter { by }
             | Self::ElfNeeded { by }
             | Self::LoaderConfig { by }
-            | Self::Shebang { by } => map.serialize_entry("by", &by.to_string())?,
+            | Self::Shebang { by }
+            | Self::NamedByScript { by } => map.serialize_entry("by", &by.to_string())?,
+            Self::Rule { name, by } => {
+                map.serialize_entry("rule", name)?;
+                map.serialize_entry("by", &by.as_ref().map(ToString::to_string))?;
+            }
+            Self::Application { root } => map.serialize_entry("root", &root.to_string())?,
             Self::CpuVariant { of } => map.serialize_entry("of", &of.to_string())?,
             Self::Command(field) => map.serialize_entry("field", field)?,
             Self::Skeleton(rule) => map.serialize_entry("rule", rule)?,
-            Self::Package { name } => map.serialize_entry("name", name)?,
+            Self::Package { manager, name } => {
+                map.serialize_entry("manager", manager)?;
+                map.serialize_entry("name", name)?;
+            }
+            Self::PackageData(of) => map.serialize_entry("of", of)?,
             Self::Included(pattern) => map.serialize_entry("pattern", pattern)?,
             Self::Parent => {}
         }

@@ -1,16 +1,24 @@
-//! What the user adds to the evidence, and takes away from it.
+//! What is added to the evidence, and taken away from it: the user's patterns and the rule book.
 //!
 //! A rule is a glob over absolute image paths (`*` and `?` stay within a component, `**` crosses them). A pattern
 //! that matches a directory also means everything below it. Excluding wins over evidence; a path that one
-//! rule includes and another excludes is an error, because whichever won would surprise somebody.
-//!
-//! Non-goal, so far: named rule sets and files of rules.
+//! rule includes and another excludes is an error, because whichever won would surprise somebody. The rule book
+//! ([`book`]) only adds, and excluding wins over it as well.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use self::book::Book;
+use super::Level;
 use crate::path::{ImagePath, quote};
+
+pub(crate) mod book;
+pub(crate) mod spec;
+pub(crate) mod template;
+
+pub use book::Facility;
+pub use spec::RuleSpec;
 
 /// Why rules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,22 +51,76 @@ pub enum RulesError {
         /// The pattern that excludes it.
         exclude: String,
     },
+    /// A rule file is no TOML, or has a table that no rule file has.
+    #[error("rule file {file} cannot be read: fix it, or compare it with docs/levels.md")]
+    File {
+        /// The file (quoted).
+        file: String,
+        /// Where, and what is wrong.
+        source: Box<toml::de::Error>,
+    },
+    /// A rule is not one.
+    #[error("{field} of rule {rule} in {file} {problem}")]
+    Rule {
+        /// The file (quoted).
+        file: String,
+        /// The rule's name, or its number in the file (quoted).
+        rule: String,
+        /// Which part of it.
+        field: String,
+        /// What is wrong with it (quoted).
+        problem: String,
+    },
+    /// A program that is to stay is not in the image.
+    #[error("the image has no program {}: --include-exe takes a name in its PATH or an absolute path", quote(.0.as_bytes()))]
+    NoProgram(String),
+    /// A package that is to stay is not in the image.
+    #[error("the image has no package {}: --include-package takes the name under which it is installed", quote(.0.as_bytes()))]
+    NoPackage(String),
 }
 
-/// The user's rules, ready to match.
+/// All rules, ready to match.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
+    spec: RuleSpec,
     include: Patterns,
     exclude: Patterns,
+    book: Arc<Book>,
 }
 
 impl Rules {
-    /// Compiles the patterns.
+    /// Compiles what the user asks for, with the embedded rules.
     ///
     /// # Errors
-    /// When a pattern is not absolute or not a glob.
-    pub fn new<S: AsRef<str>>(include: &[S], exclude: &[S]) -> Result<Self, RulesError> {
-        Ok(Self { include: Patterns::new(include)?, exclude: Patterns::new(exclude)? })
+    /// When a pattern is not absolute or not a glob, or a rule file is none.
+    pub fn compile(spec: RuleSpec) -> Result<Self, RulesError> {
+        let (include, exclude) = (Patterns::new(&spec.include)?, Patterns::new(&spec.exclude)?);
+        let book = Arc::new(Book::read(&spec.files)?);
+        Ok(Self { spec, include, exclude, book })
+    }
+
+    /// The same at another level.
+    #[must_use]
+    pub fn at(&self, level: Level) -> Self {
+        let spec = RuleSpec { level, ..self.spec.clone() };
+        Self { spec, ..self.clone() }
+    }
+
+    /// What the user asked for.
+    #[must_use]
+    pub fn spec(&self) -> &RuleSpec {
+        &self.spec
+    }
+
+    /// The rule book.
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Why the rule of this name is in the book.
+    #[must_use]
+    pub fn why(&self, rule: &str) -> Option<&str> {
+        self.book.rules.iter().find(|known| known.name == rule).map(|rule| rule.why.as_str())
     }
 
     /// The first pattern that includes `path`.
@@ -112,6 +174,7 @@ impl Patterns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keep::testing::patterns;
 
     fn path(text: &str) -> ImagePath {
         ImagePath::new(text).unwrap()
@@ -133,24 +196,24 @@ mod tests {
             ("/a\\*", "/a*", true),
             ("/a\\*", "/ab", false),
         ] {
-            let rules = Rules::new(&[pattern], &[]).unwrap();
+            let rules = patterns(&[pattern], &[]).unwrap();
             assert_eq!(rules.included_by(&path(given)).is_some(), matched, "{pattern} on {given}");
         }
     }
 
     #[test]
     fn names_that_are_not_utf8_match() {
-        let rules = Rules::new(&[], &["/a/?b"]).unwrap();
+        let rules = patterns(&[], &["/a/?b"]).unwrap();
         assert_eq!(rules.excluded_by(&ImagePath::new(b"/a/\xffb").unwrap()), Some("/a/?b"));
     }
 
     #[test]
     fn bad_patterns_are_named() {
         assert!(
-            matches!(Rules::new(&["etc"], &[]), Err(RulesError::NotAbsolute { pattern }) if pattern == "etc")
+            matches!(patterns(&["etc"], &[]), Err(RulesError::NotAbsolute { pattern }) if pattern == "etc")
         );
         assert!(
-            matches!(Rules::new(&[], &["/[a"]), Err(RulesError::Pattern { pattern, .. }) if pattern == "/[a")
+            matches!(patterns(&[], &["/[a"]), Err(RulesError::Pattern { pattern, .. }) if pattern == "/[a")
         );
     }
 }

@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, io::Cursor};
 
 use super::{
-    Inputs, KeepReason, KeepSet, Rules,
+    Inputs, KeepReason, KeepSet, Level, RuleSpec, Rules, RulesError,
     closure::{Source, Want},
     plan,
 };
 use crate::{
     capture::{AccessKey, AccessKind, AccessRecord, Accesses, Outcome},
     image::ImageConfig,
+    packages::Packages,
     path::{ImagePath, RequestedPath},
     rootfs::{
         FileContents, FileKind, FileTree, Inode, InodeId, ReadSeek, RootfsError, Timestamp,
@@ -45,6 +46,12 @@ impl Image {
 
     pub(crate) fn executable(mut self, path: &str, content: &[u8]) -> Self {
         self.regular(path, content, 0o755);
+        self
+    }
+
+    /// A program that runs as its owner.
+    pub(crate) fn privileged(mut self, path: &str) -> Self {
+        self.regular(path, b"", 0o4755);
         self
     }
 
@@ -86,11 +93,13 @@ impl Image {
     }
 
     pub(crate) fn plan_with(&self, accesses: &Accesses, rules: &Rules) -> Result<KeepSet, super::KeepError> {
-        plan(&Inputs { tree: &self.tree, contents: self, accesses, config: &self.config, rules })
+        let packages = Packages::read(&self.tree, self).unwrap();
+        let packages = &packages;
+        plan(&Inputs { tree: &self.tree, contents: self, accesses, config: &self.config, packages, rules })
     }
 
     pub(crate) fn plan(&self, accesses: &Accesses) -> KeepSet {
-        self.plan_with(accesses, &Rules::default()).unwrap()
+        self.plan_with(accesses, &at(Level::Strict)).unwrap()
     }
 
     fn regular(&mut self, path: &str, content: &[u8], mode: u32) {
@@ -123,6 +132,24 @@ impl FileContents for Image {
         let content = self.contents.get(path).ok_or_else(|| RootfsError::NotRegular(path.clone()))?;
         Ok(Box::new(Cursor::new(content)))
     }
+}
+
+/// The user's patterns alone, at the level that adds nothing.
+pub(crate) fn patterns(include: &[&str], exclude: &[&str]) -> Result<Rules, RulesError> {
+    let own = |patterns: &[&str]| patterns.iter().map(ToString::to_string).collect();
+    Rules::compile(RuleSpec {
+        level: Level::Strict,
+        include: own(include),
+        exclude: own(exclude),
+        ..RuleSpec::default()
+    })
+}
+
+/// The embedded rules at a level.
+pub(crate) fn at(level: Level) -> Rules {
+    // Compiling the book costs more than most plans.
+    static EMBEDDED: std::sync::LazyLock<Rules> = std::sync::LazyLock::new(|| patterns(&[], &[]).unwrap());
+    EMBEDDED.at(level)
 }
 
 /// One successful access for each path.

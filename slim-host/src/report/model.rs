@@ -11,10 +11,13 @@ use super::{
     json,
     loss::{self, LossLine},
     removed::{self, RemovedDirectory},
+    removed_packages::PackageSummary,
 };
 use crate::{
     capture::{Capture, Status},
-    keep::{KeepReason, KeepSet, ReasonClass},
+    image::GeneratedFiles,
+    keep::{KeepReason, KeepSet, Level, ReasonClass},
+    packages::Packages,
     rootfs::{FileKind, FileTree, InodeId},
 };
 
@@ -29,6 +32,8 @@ pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports};
 /// What `slim build` did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BuildReport {
+    /// How much stays beyond what was seen.
+    pub level: Level,
     /// The image that was slimmed.
     pub source: ImageSummary,
     /// What became of it.
@@ -41,6 +46,10 @@ pub struct BuildReport {
     pub kept: Vec<KeptGroup>,
     /// Where the removed bytes were, most bytes first; at most [`MAX_REMOVED`].
     pub removed: Vec<RemovedDirectory>,
+    /// What became of the packages.
+    pub packages: PackageSummary,
+    /// Files of the slim image that are not the source's, by path; not counted above.
+    pub generated: Vec<GeneratedLine>,
     /// What was observed.
     pub capture: CaptureSummary,
     /// What took how long, in order.
@@ -67,6 +76,12 @@ pub struct BuildFacts<'a> {
     pub tree: &'a FileTree,
     /// What stays.
     pub keep: &'a KeepSet,
+    /// Who owns what in the source image.
+    pub packages: &'a Packages,
+    /// How much stays beyond what was seen.
+    pub level: Level,
+    /// What slim made.
+    pub generated: &'a GeneratedFiles,
     /// The capture, or the union of several.
     pub capture: &'a Capture,
     /// See [`BuildReport::phases`].
@@ -110,6 +125,17 @@ pub struct KeptGroup {
     /// Names of anything but directories.
     pub files: u64,
     /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A file that slim made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GeneratedLine {
+    /// Its path (quoted).
+    pub path: String,
+    /// The file of the source image that it was made from (quoted).
+    pub from: String,
+    /// Its size.
     pub bytes: u64,
 }
 
@@ -201,6 +227,12 @@ pub enum OutputKind {
     DockerArchive,
     /// A directory in OCI image layout.
     Oci,
+    /// The same as a tar.
+    OciArchive,
+    /// A tar of the files, with a Dockerfile beside it.
+    Rootfs,
+    /// A bill of materials.
+    Sbom,
     /// A capture file.
     Capture,
 }
@@ -213,6 +245,9 @@ impl OutputKind {
             Self::Image => "image",
             Self::DockerArchive => "docker archive",
             Self::Oci => "OCI layout",
+            Self::OciArchive => "OCI archive",
+            Self::Rootfs => "root file system",
+            Self::Sbom => "bill of materials",
             Self::Capture => "capture",
         }
     }
@@ -227,9 +262,12 @@ impl BuildReport {
         let mut removed = removed::directories(facts.tree, facts.keep);
         removed.truncate(MAX_REMOVED);
         Self {
+            level: facts.level,
             ratio: ratio(source.bytes, slim.bytes),
             kept: kept(facts.tree, facts.keep),
             removed,
+            packages: PackageSummary::new(facts.tree, facts.keep, facts.packages),
+            generated: generated(facts.generated),
             capture: facts.capture.into(),
             phases: facts.phases,
             warnings: facts.warnings,
@@ -264,6 +302,16 @@ fn summarise(
         }
     }
     summary
+}
+
+fn generated(generated: &GeneratedFiles) -> Vec<GeneratedLine> {
+    let files = generated.iter().filter(|(_, made)| made.inode().kind != FileKind::Directory);
+    let line = |path: &crate::path::ImagePath, from: &crate::path::ImagePath, bytes| GeneratedLine {
+        path: path.to_string(),
+        from: from.to_string(),
+        bytes,
+    };
+    files.map(|(path, made)| line(path, made.from(), made.inode().size)).collect()
 }
 
 fn kept(tree: &FileTree, keep: &KeepSet) -> Vec<KeptGroup> {

@@ -9,6 +9,7 @@ use super::model::{
     BuildReport, CaptureSummary, DoctorReport, ImageSummary, KeptGroup, SweepReport, TraceReport,
 };
 use super::removed::{Extent, RemovedDirectory};
+use super::removed_packages::PackageSummary;
 use crate::doctor::{Check, Health};
 use crate::{
     capture::Status,
@@ -163,8 +164,11 @@ fn reason_label(reason: ReasonClass) -> &'static str {
         ReasonClass::Command => "run by the image configuration",
         ReasonClass::Symlink => "symlink to a kept file",
         ReasonClass::Library => "library of a kept program",
-        ReasonClass::Script => "interpreter of a kept script",
+        ReasonClass::Script => "run by a kept script",
+        ReasonClass::Expected => "expected later (rules)",
+        ReasonClass::Application => "the application's own",
         ReasonClass::Package => "package kept whole",
+        ReasonClass::PackageData => "package data for scanners",
         ReasonClass::Rule => "rule of yours",
         ReasonClass::Skeleton => "needed by every container",
         ReasonClass::Parent => "on the way to a kept file",
@@ -192,7 +196,13 @@ fn removed(directories: &[RemovedDirectory], room: usize) -> Vec<Line> {
 
 /// How it was found out, how long it took, what came of it.
 fn tail(report: &BuildReport) -> Vec<Line> {
-    let mut lines = observed(&report.capture);
+    let mut lines: Vec<Line> = packages(&report.packages).into_iter().collect();
+    if !report.generated.is_empty() {
+        let bytes = report.generated.iter().fold(0, |sum: u64, made| sum.saturating_add(made.bytes));
+        let text = format!("{} files of package data, {}", count(report.generated.len() as u64), size(bytes));
+        lines.push(labelled("generated", text));
+    }
+    lines.extend(observed(&report.capture));
     if !report.phases.is_empty() {
         let phase = |phase: &super::Phase| {
             format!("{} {}", phase.name, duration(Duration::from_nanos(phase.duration_ns)))
@@ -210,6 +220,22 @@ fn tail(report: &BuildReport) -> Vec<Line> {
     }));
     lines.extend(report.next.first().map(|next| labelled("next", next)));
     lines
+}
+
+/// What became of the packages, when the image has any.
+fn packages(summary: &PackageSummary) -> Option<Line> {
+    let PackageSummary { whole, part, gone, removed } = summary;
+    if whole + part + gone == 0 {
+        return None;
+    }
+    let largest: Vec<String> = removed
+        .iter()
+        .take(2)
+        .map(|package| format!("{} {}", elide(&quote(package.name.as_bytes()), 16), size(package.bytes)))
+        .collect();
+    let most = if largest.is_empty() { String::new() } else { format!("; most {}", largest.join(", ")) };
+    let text = format!("{} whole, {} part, {} gone{most}", count(*whole), count(*part), count(*gone));
+    Some(labelled("packages", text))
 }
 
 /// What a capture saw and lost.

@@ -157,6 +157,17 @@ impl FileTree {
             .map(|(path, id)| (path, *id, self.inode(*id)))
     }
 
+    /// Every name that begins with these bytes, whether or not they end at a component, ordered by bytes.
+    pub fn beginning_with<'t>(
+        &'t self,
+        head: &'t [u8],
+    ) -> impl Iterator<Item = (&'t ImagePath, InodeId, &'t Inode)> {
+        self.names
+            .range::<[u8], _>((Bound::Included(head), Bound::Unbounded))
+            .take_while(move |(path, _)| path.as_bytes().starts_with(head))
+            .map(|(path, id)| (path, *id, self.inode(*id)))
+    }
+
     /// The entries of the directory `dir`, ordered by bytes; its subdirectories' entries are skipped, not visited.
     pub fn children(&self, dir: &ImagePath) -> impl Iterator<Item = (&ImagePath, InodeId, &Inode)> {
         let prefix = below(dir);

@@ -354,7 +354,8 @@ fn used(image: &FileTree, accesses: &BTreeSet<AccessKey>) -> BTreeSet<String> {
             | AccessKind::Access
             | AccessKind::Chdir
             | AccessKind::Modify
-            | AccessKind::Snapshot => LastLink::Follow,
+            | AccessKind::Snapshot
+            | AccessKind::Resolved => LastLink::Follow,
         };
         let resolution = rootfs::resolve(image, path, last);
         used.extend(resolution.symlinks.iter().map(ToString::to_string));

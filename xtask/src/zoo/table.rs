@@ -92,7 +92,7 @@ impl Display for Table {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(
             f,
-            "| image | level | source MB | slim MB | files | trace s | build s | train | deep | defects |"
+            "| image | level | source MB | slim MB | files | trace s | build s | train | deep | tools | defects |"
         )?;
         writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
         for row in &self.rows {

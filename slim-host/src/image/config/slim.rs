@@ -21,7 +21,8 @@ use serde_json::{Map, Value, json};
 use super::ImageConfig;
 use crate::{
     capture::{ImageIdentity, Status},
-    image::{Digest, ImageError},
+    image::{Digest, GeneratedFiles, ImageError},
+    keep::RuleSpec,
 };
 
 /// What begins the name of every label and annotation that slim writes.
@@ -42,36 +43,57 @@ pub struct Provenance<'a> {
     pub capture_digest: &'a str,
     /// Whether the captures were whole.
     pub capture_status: Status,
-    /// Patterns of what stays whatever the evidence.
-    pub include: &'a [String],
-    /// Patterns of what goes whatever the evidence.
-    pub exclude: &'a [String],
+    /// What the user asked for.
+    pub rules: &'a RuleSpec,
+    /// What became of package databases: the value of `--package-data`.
+    pub package_data: &'a str,
     /// Version of slim.
     pub slim_version: &'a str,
 }
 
 impl Provenance<'_> {
-    /// The labels, ordered by name.
+    /// The labels of an image that holds `generated`, ordered by name.
     #[must_use]
-    pub fn labels(&self) -> Vec<(String, String)> {
+    pub fn labels(&self, generated: &GeneratedFiles) -> Vec<(String, String)> {
         // Several patterns are one label: a JSON list, so that any pattern can be read back.
         let list = |patterns: &[String]| serde_json::Value::from(patterns).to_string();
         let always = [
             ("capture.digest", self.capture_digest.to_owned()),
             ("capture.status", self.capture_status.name().to_owned()),
+            ("package-data", self.package_data.to_owned()),
+            ("rules.level", self.rules.level.name().to_owned()),
             ("source.digest", self.source.config_digest.clone()),
             ("source.reference", self.source.reference.clone()),
             ("version", self.slim_version.to_owned()),
         ];
-        let patterns = [("rules.exclude", self.exclude), ("rules.include", self.include)];
+        let made = generated.patterns();
+        let patterns = [
+            ("generated", made.as_slice()),
+            ("rules.exclude", self.rules.exclude.as_slice()),
+            ("rules.include", self.rules.include.as_slice()),
+        ];
         let rules = patterns.into_iter().filter(|(_, patterns)| !patterns.is_empty());
         let mut labels: Vec<(String, String)> = always
             .into_iter()
             .chain(rules.map(|(key, patterns)| (key, list(patterns))))
+            .chain(self.further_rules().map(|text| ("rules.more", text)))
             .map(|(key, value)| (format!("{LABEL_PREFIX}{key}"), value))
             .collect();
         labels.sort();
         labels
+    }
+
+    /// What the user asked for beyond patterns, as JSON; `None` when that is nothing.
+    fn further_rules(&self) -> Option<String> {
+        let patterns = RuleSpec {
+            level: self.rules.level,
+            include: self.rules.include.clone(),
+            exclude: self.rules.exclude.clone(),
+            ..RuleSpec::default()
+        };
+        let more = RuleSpec { include: Vec::new(), exclude: Vec::new(), ..self.rules.clone() };
+        // Lists of text always serialise.
+        (patterns != *self.rules).then(|| serde_json::to_string(&more).unwrap_or_default())
     }
 }
 
@@ -99,7 +121,7 @@ impl fmt::Display for Created {
 }
 
 impl ImageConfig {
-    /// The configuration of the slim image whose only layer is `diff_id`.
+    /// The configuration of the slim image whose only layer is `diff_id`, with `labels` of our own.
     ///
     /// # Errors
     /// When `config` or its `Labels` is neither an object nor absent.
@@ -107,6 +129,7 @@ impl ImageConfig {
         &self,
         diff_id: &Digest,
         provenance: &Provenance<'_>,
+        labels: &[(String, String)],
         created: Option<&Created>,
     ) -> Result<Self, ImageError> {
         let mut json = self.json.clone();
@@ -123,9 +146,9 @@ impl ImageConfig {
         set(document, "history", Value::Array(vec![entry]));
 
         let config = object(document.entry("config").or_insert(Value::Null), "config")?;
-        let labels = object(config.entry("Labels").or_insert(Value::Null), "config.Labels")?;
-        labels.retain(|key, _| !key.starts_with(LABEL_PREFIX));
-        labels.extend(provenance.labels().into_iter().map(|(key, value)| (key, Value::from(value))));
+        let all = object(config.entry("Labels").or_insert(Value::Null), "config.Labels")?;
+        all.retain(|key, _| !key.starts_with(LABEL_PREFIX));
+        all.extend(labels.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))));
         Ok(Self { json })
     }
 
@@ -151,7 +174,10 @@ fn history_entry(created: Option<&Value>, provenance: &Provenance<'_>) -> Value 
 }
 
 /// The object in `value`; `null` (as Docker writes for no labels) becomes an empty one.
-fn object<'v>(value: &'v mut Value, field: &'static str) -> Result<&'v mut Map<String, Value>, ImageError> {
+pub(super) fn object<'v>(
+    value: &'v mut Value,
+    field: &'static str,
+) -> Result<&'v mut Map<String, Value>, ImageError> {
     if value.is_null() {
         *value = Value::Object(Map::new());
     }
@@ -159,7 +185,7 @@ fn object<'v>(value: &'v mut Value, field: &'static str) -> Result<&'v mut Map<S
 }
 
 /// Replaces a field in its place, together with its spelling variants.
-fn set(document: &mut Map<String, Value>, field: &str, value: Value) {
+pub(super) fn set(document: &mut Map<String, Value>, field: &str, value: Value) {
     document.retain(|key, _| key == field || !key.eq_ignore_ascii_case(field));
     document.insert(field.to_owned(), value);
 }
@@ -177,7 +203,9 @@ mod tests {
         let config = ImageConfig::parse(source.as_bytes()).unwrap();
         let identity = fake::identity();
         let diff_id = Digest::of(b"layer");
-        config.slimmed(&diff_id, &fake::provenance(&identity), None).unwrap().json
+        let provenance = fake::provenance(&identity);
+        let labels = provenance.labels(&GeneratedFiles::default());
+        config.slimmed(&diff_id, &provenance, &labels, None).unwrap().json
     }
 
     #[test]
@@ -196,6 +224,8 @@ mod tests {
                 "theirs": "1",
                 "ebpf.slim.capture.digest": "sha256:cap",
                 "ebpf.slim.capture.status": "complete",
+                "ebpf.slim.package-data": "reduced",
+                "ebpf.slim.rules.level": "balanced",
                 "ebpf.slim.source.digest": "sha256:conf",
                 "ebpf.slim.source.reference": "nginx:1",
                 "ebpf.slim.version": "0.0.0",
@@ -219,7 +249,7 @@ mod tests {
     #[test]
     fn absent_and_null_objects_are_made() {
         for source in ["{}", r#"{"config":null}"#, r#"{"config":{"Labels":null}}"#] {
-            assert_eq!(slimmed(source)["config"]["Labels"].as_object().unwrap().len(), 5, "{source}");
+            assert_eq!(slimmed(source)["config"]["Labels"].as_object().unwrap().len(), 6, "{source}");
         }
     }
 
@@ -230,7 +260,7 @@ mod tests {
             [(r#"{"config":1}"#, "config"), (r#"{"config":{"Labels":[]}}"#, "config.Labels")]
         {
             let config = ImageConfig::parse(source.as_bytes()).unwrap();
-            let result = config.slimmed(&Digest::of(b""), &fake::provenance(&identity), None);
+            let result = config.slimmed(&Digest::of(b""), &fake::provenance(&identity), &[], None);
             assert!(matches!(result, Err(ImageError::ConfigField(f)) if f == field), "{source}");
         }
     }
@@ -240,7 +270,8 @@ mod tests {
         let created: Created = "1700000000".parse().unwrap();
         let identity = fake::identity();
         let config = ImageConfig::parse(br#"{"created":"2020-01-01T00:00:00Z"}"#).unwrap();
-        let slim = config.slimmed(&Digest::of(b""), &fake::provenance(&identity), Some(&created)).unwrap();
+        let slim =
+            config.slimmed(&Digest::of(b""), &fake::provenance(&identity), &[], Some(&created)).unwrap();
         assert_eq!(slim.json["created"], "2023-11-14T22:13:20Z");
         assert_eq!(slim.json["history"][0]["created"], "2023-11-14T22:13:20Z");
         for wrong in ["", "-1", "+1", "1.5", "253402300800", "x"] {

@@ -36,6 +36,17 @@ pub(super) struct Entry<'a> {
     pub(super) path: &'a ImagePath,
     pub(super) inode: &'a Inode,
     pub(super) link_to: Option<&'a ImagePath>,
+    /// Where the content of a regular file comes from.
+    pub(super) content: Content<'a>,
+}
+
+/// Where content comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Content<'a> {
+    /// The source image.
+    Source,
+    /// slim made it.
+    Generated(&'a [u8]),
 }
 
 /// The headers of one entry, ready to be written.
@@ -211,11 +222,11 @@ pub(in crate::image) fn pax_header(len: usize) -> Header {
     plain_header(b"././@PaxHeader", len as u64, EntryType::XHeader)
 }
 
-/// A header owned by root, readable by all, dated 1970: for entries that are ours and not the image's.
+/// A header owned by root, readable by all, dated 1970: for members of archives, which are ours and not the image's.
 pub(in crate::image) fn plain_header(name: &[u8], size: u64, entry_type: EntryType) -> Header {
     let mut header = Header::new_ustar();
     header.set_entry_type(entry_type);
-    header.set_mode(0o644);
+    header.set_mode(if entry_type.is_dir() { 0o755 } else { 0o644 });
     header.set_uid(0);
     header.set_gid(0);
     header.set_size(size);

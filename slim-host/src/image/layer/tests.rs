@@ -11,7 +11,7 @@ use crate::{
 
 fn layer_of(image: &FakeImage) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let plan = LayerPlan::new(&image.tree, &image.keep).unwrap();
+    let plan = LayerPlan::new(&image.tree, &image.keep, &image.generated).unwrap();
     let digest = plan.write_to(image, &mut bytes).unwrap();
     assert_eq!(digest, Digest::of(&bytes));
     assert_eq!(plan.size(), bytes.len() as u64);
@@ -29,7 +29,7 @@ fn entry_of(edit: impl FnOnce(&mut FakeImage)) -> ReadEntry {
 fn unrepresentable(edit: impl FnOnce(&mut FakeImage)) -> Unrepresentable {
     let mut image = FakeImage::default();
     edit(&mut image);
-    match LayerPlan::new(&image.tree, &image.keep) {
+    match LayerPlan::new(&image.tree, &image.keep, &image.generated) {
         Err(ImageError::Unrepresentable { reason, .. }) => reason,
         other => panic!("{other:?}"),
     }
@@ -109,7 +109,7 @@ fn a_body_of_eight_gibibytes_needs_a_size_record() {
     let mut image = FakeImage::default();
     let entry = |image: &mut FakeImage, size| {
         image.sparse("/f", size);
-        let plan = LayerPlan::new(&image.tree, &image.keep).unwrap();
+        let plan = LayerPlan::new(&image.tree, &image.keep, &image.generated).unwrap();
         let encoded = plan.entries[0].encode().unwrap();
         assert_eq!(encoded.header.entry_size().unwrap(), size);
         (String::from_utf8(encoded.pax).unwrap(), plan.size())
@@ -118,7 +118,7 @@ fn a_body_of_eight_gibibytes_needs_a_size_record() {
     let record = "19 size=8589934592\n".to_owned();
     assert_eq!(entry(&mut image, 1 << 33), (record, 1024 + 512 + (1 << 33) + 1024));
     image.sparse("/f", u64::MAX);
-    assert!(matches!(LayerPlan::new(&image.tree, &image.keep), Err(ImageError::TooLarge)));
+    assert!(matches!(LayerPlan::new(&image.tree, &image.keep, &image.generated), Err(ImageError::TooLarge)));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn sockets_and_storage_attributes_are_left_out_and_counted() {
         n.xattrs.insert(b"security.selinux".to_vec(), b"system_u:object_r:container_file_t:s0\0".to_vec());
         n.xattrs.insert(b"trusted.overlayish".to_vec(), b"y".to_vec());
     });
-    let plan = LayerPlan::new(&image.tree, &image.keep).unwrap();
+    let plan = LayerPlan::new(&image.tree, &image.keep, &image.generated).unwrap();
     assert_eq!(plan.skipped_sockets(), [&path("/socket")]);
     assert_eq!(plan.dropped_storage_xattrs(), 2);
     assert_eq!(plan.entries(), 1);
@@ -216,19 +216,19 @@ fn a_keep_set_that_does_not_fit_the_tree_is_refused() {
     image.file("/d/f", b"", |_| {});
     image.keep("/gone");
     assert!(
-        matches!(LayerPlan::new(&image.tree, &image.keep), Err(ImageError::NotInTree(p)) if p == path("/gone"))
+        matches!(LayerPlan::new(&image.tree, &image.keep, &image.generated), Err(ImageError::NotInTree(p)) if p == path("/gone"))
     );
 
     image.keep = KeepSet::default();
     image.keep("/d/f");
     assert!(
-        matches!(LayerPlan::new(&image.tree, &image.keep), Err(ImageError::NoParent(p)) if p == path("/d/f"))
+        matches!(LayerPlan::new(&image.tree, &image.keep, &image.generated), Err(ImageError::NoParent(p)) if p == path("/d/f"))
     );
 
     // A symlink where the directory should be would lead an extractor out of the image.
     image.symlink("/d", b"/etc", |_| {});
     assert!(
-        matches!(LayerPlan::new(&image.tree, &image.keep), Err(ImageError::NoParent(p)) if p == path("/d/f"))
+        matches!(LayerPlan::new(&image.tree, &image.keep, &image.generated), Err(ImageError::NoParent(p)) if p == path("/d/f"))
     );
 }
 
@@ -237,7 +237,7 @@ fn content_must_have_the_size_of_the_tree() {
     let outcome = |edit: fn(&mut FakeImage)| {
         let mut image = FakeImage::default();
         edit(&mut image);
-        let plan = LayerPlan::new(&image.tree, &image.keep).unwrap();
+        let plan = LayerPlan::new(&image.tree, &image.keep, &image.generated).unwrap();
         plan.write_to(&image, io::sink()).unwrap_err()
     };
     let changed = |error| match error {
@@ -272,7 +272,7 @@ fn a_failing_sink_is_not_taken_for_failing_content() {
     }
     let mut image = FakeImage::default();
     image.sparse("/large", 1 << 20);
-    let plan = LayerPlan::new(&image.tree, &image.keep).unwrap();
+    let plan = LayerPlan::new(&image.tree, &image.keep, &image.generated).unwrap();
     assert!(matches!(plan.write_to(&image, Full), Err(ImageError::WriteLayer(e))
         if e.kind() == io::ErrorKind::StorageFull));
 }
@@ -299,4 +299,66 @@ fn the_digest_is_pinned() {
         Digest::of(&layer_of(&oddities())).to_string(),
         "sha256:190260c6f95d49b0ded4b3f85462e71ee43d6bf24e21b30cff0771c115d6ea25"
     );
+}
+
+#[test]
+fn generated_entries_stand_in_order_with_their_own_content() {
+    let mut image = FakeImage::default();
+    image.dir("/db");
+    image.file("/db/a", b"source", |_| {});
+    image.file("/db/z", b"source", |_| {});
+    let (file, directory) = (fake::inode(FileKind::Regular, 0o640), fake::inode(FileKind::Directory, 0o750));
+    let from = path("/db/status");
+    image.generated.add_directory(path("/db/status.d"), &from, &directory, &file);
+    image.generated.add_file(path("/db/status.d/p"), b"made".to_vec(), &from, &file);
+    image.generated.add_file(path("/z"), b"last".to_vec(), &from, &file);
+    let entries = read_tar(&layer_of(&image));
+    let told: Vec<_> = entries
+        .iter()
+        .map(|e| (String::from_utf8_lossy(&e.name), e.header.mode().unwrap(), e.body.as_slice()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("db/".into(), 0o755, &b""[..]),
+            ("db/a".into(), 0o644, b"source"),
+            ("db/status.d/".into(), 0o750, b""),
+            ("db/status.d/p".into(), 0o640, b"made"),
+            ("db/z".into(), 0o644, b"source"),
+            ("z".into(), 0o640, b"last"),
+        ]
+    );
+}
+
+#[test]
+fn what_is_generated_never_hides_what_is_kept() {
+    let plan = |edit: fn(&mut FakeImage), generated: &str, kind: FileKind| {
+        let mut image = FakeImage::default();
+        edit(&mut image);
+        let (from, inode) = (path("/from"), fake::inode(FileKind::Regular, 0o644));
+        match kind {
+            FileKind::Directory => image.generated.add_directory(path(generated), &from, &inode, &inode),
+            _ => image.generated.add_file(path(generated), Vec::new(), &from, &inode),
+        }
+        LayerPlan::new(&image.tree, &image.keep, &image.generated).map(|plan| plan.entries())
+    };
+    let file = FileKind::Regular;
+    assert!(matches!(
+        plan(|i| i.file("/f", b"", |_| {}), "/f", file.clone()),
+        Err(ImageError::GeneratedKept(_))
+    ));
+    assert!(matches!(plan(|i| i.dir("/d"), "/d", FileKind::Directory), Err(ImageError::GeneratedKept(_))));
+    assert!(matches!(
+        plan(|i| i.file("/f", b"", |_| {}), "/f/g", file.clone()),
+        Err(ImageError::NoParent(_))
+    ));
+    assert!(matches!(
+        plan(|i| i.symlink("/l", b"/d", |_| {}), "/l/g", file.clone()),
+        Err(ImageError::NoParent(_))
+    ));
+    // A file of the source that does not stay may be written anew.
+    let replaced = |i: &mut FakeImage| {
+        i.tree.insert(path("/f"), fake::inode(FileKind::Regular, 0o644));
+    };
+    assert_eq!(plan(replaced, "/f", file).unwrap(), 1);
 }

@@ -28,8 +28,10 @@ fn listing(directory: &Path) -> BTreeSet<String> {
 fn outputs_are_parsed() {
     assert_eq!("docker-archive:a b".parse(), Ok(Output::DockerArchive("a b".into())));
     assert_eq!("oci:/x/y".parse(), Ok(Output::OciLayout("/x/y".into())));
+    assert_eq!("oci-archive:x".parse(), Ok(Output::OciArchive("x".into())));
+    assert_eq!("rootfs:x.tar".parse(), Ok(Output::RootfsTar("x.tar".into())));
     let error = |text: &str| text.parse::<Output>().unwrap_err();
-    for unknown in ["", "file", "docker:x", "OCI:x", "oci-archive:x"] {
+    for unknown in ["", "file", "docker:x", "OCI:x", "oci-dir:x"] {
         assert_eq!(error(unknown), OutputError::Format(unknown.to_owned()));
     }
     assert_eq!(error("oci:"), OutputError::NoPath("oci:".to_owned()));

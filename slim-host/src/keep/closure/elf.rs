@@ -29,6 +29,7 @@ use crate::{
 pub(crate) mod binary;
 mod cache;
 mod config;
+pub(crate) mod imports;
 mod search;
 mod variants;
 
@@ -93,6 +94,11 @@ impl<'a> Loader<'a> {
             &mut needs,
         )?;
         Ok(needs)
+    }
+
+    /// The libraries that the ELF file at `path` names; none when it cannot be read.
+    pub(crate) fn needed(&mut self, path: &ImagePath) -> Result<Vec<Vec<u8>>, KeepError> {
+        Ok(self.binary(path)?.map(|binary| binary.needed.clone()).unwrap_or_default())
     }
 
     /// The copies of the library at `path` for other processors.

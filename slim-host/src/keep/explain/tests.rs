@@ -5,10 +5,7 @@ use rustix::io::Errno;
 use super::*;
 use crate::{
     capture::AccessKind,
-    keep::{
-        Rules,
-        testing::{Elf, Image, access},
-    },
+    keep::testing::{Elf, Image, access, patterns},
 };
 
 fn image() -> Image {
@@ -37,7 +34,7 @@ fn evidence() -> Accesses {
 }
 
 fn explained(asked: &str) -> Explanation {
-    let rules = Rules::new(&[], &["/srv/s*"]).unwrap();
+    let rules = patterns(&[], &["/srv/s*"]).unwrap();
     let set = image().plan_with(&evidence(), &rules).unwrap();
     explain(&set, image().tree(), &evidence(), &RequestedPath::new(asked).unwrap())
 }

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use crate::{
     capture::{AccessKind, Accesses, Outcome},
     keep::{
-        KeepError, KeepReason, KeepSet, Note, Rules, RulesError,
-        testing::{Elf, Image, access, accesses, kept_files},
+        KeepError, KeepReason, KeepSet, Note, RulesError,
+        testing::{Elf, Image, access, accesses, kept_files, patterns},
     },
     path::ImagePath,
     rootfs::FileKind,
@@ -117,7 +117,7 @@ fn scripts_nest() {
 
 #[test]
 fn rules_add_and_take_away() {
-    let rules = Rules::new(&["/usr/bin/a*"], &["/app/page.html", "/run"]).unwrap();
+    let rules = patterns(&["/usr/bin/a*"], &["/app/page.html", "/run"]).unwrap();
     let image = debian();
     let set =
         image.plan_with(&accesses(AccessKind::Open, &["/app/page.html", "/app/unused"]), &rules).unwrap();
@@ -132,19 +132,19 @@ fn rules_add_and_take_away() {
 
 #[test]
 fn an_excluded_directory_stays_when_something_in_it_does() {
-    let rules = Rules::new(&[], &["/ap?"]).unwrap();
+    let rules = patterns(&[], &["/ap?"]).unwrap();
     let image = Image::new().file("/app/a", b"").file("/data/b", b"");
     let set = image.plan_with(&accesses(AccessKind::Open, &["/app/a", "/data/b"]), &rules).unwrap();
     assert_eq!(kept_files(&image, &set), ["/data/b"]);
     assert!(!set.contains(&path("/app")));
-    let rules = Rules::new(&[], &["/app/[!a]*"]).unwrap();
+    let rules = patterns(&[], &["/app/[!a]*"]).unwrap();
     let set = image.plan_with(&accesses(AccessKind::Open, &["/app/a"]), &rules).unwrap();
     assert_eq!(kept_files(&image, &set), ["/app/a"]);
 }
 
 #[test]
 fn contradicting_rules_are_an_error() {
-    let rules = Rules::new(&["/app"], &["/app/unused"]).unwrap();
+    let rules = patterns(&["/app"], &["/app/unused"]).unwrap();
     match debian().plan_with(&Accesses::new(), &rules) {
         Err(KeepError::Rules(RulesError::Contradiction { path: at, include, exclude })) => {
             assert_eq!(
@@ -162,7 +162,7 @@ fn what_only_an_excluded_library_needs_goes_with_it() {
         .elf("/bin/app", &Elf::new().interpreter("/lib/ld.so").needed("liba.so").rpath("/opt"))
         .elf("/opt/liba.so", &Elf::new().needed("libb.so"))
         .elf("/opt/libb.so", &Elf::new());
-    let rules = Rules::new(&[], &["/opt/liba.so"]).unwrap();
+    let rules = patterns(&[], &["/opt/liba.so"]).unwrap();
     let set = image.plan_with(&accesses(AccessKind::Exec, &["/bin/app"]), &rules).unwrap();
     assert_eq!(kept_files(&image, &set), ["/bin/app"]);
 }
@@ -245,7 +245,7 @@ fn paths(set: &KeepSet) -> BTreeSet<ImagePath> {
 proptest! {
     #[test]
     fn every_kept_path_is_whole(image in images(), accesses in evidence(), exclude in prop::sample::select(vec!["/none", "/lib/l1", "/a", "/d"])) {
-        let rules = Rules::new(&[], &[exclude]).unwrap();
+        let rules = patterns(&[], &[exclude]).unwrap();
         let set = image.plan_with(&accesses, &rules).unwrap();
         for (kept, reasons) in set.iter() {
             prop_assert!(image.tree().get(kept).is_some(), "{kept} exists");

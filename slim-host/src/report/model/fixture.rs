@@ -60,6 +60,9 @@ pub(crate) fn build() -> BuildReport {
         },
         tree: &tree,
         keep: &keep,
+        packages: &Packages::default(),
+        level: Level::Balanced,
+        generated: &crate::image::GeneratedFiles::default(),
         capture: &capture::fixture::capture(1),
         phases: vec![
             Phase { name: "trace", duration_ns: 12_340_000_000 },

@@ -58,7 +58,7 @@ impl Binary {
     /// Reads headers, interpreter and dynamic section.
     pub(crate) fn read<R: Read + Seek>(reader: R) -> Result<Self, ElfDefect> {
         let cache = ReadCache::new(reader);
-        let data = Capped(&cache);
+        let data = Capped::new(&cache, MAX_READ);
         let ident = data.read_bytes_at(0, 16).map_err(|()| ElfDefect::Header)?;
         match ident {
             [0x7f, b'E', b'L', b'F', 1, ..] => Self::parse::<elf::FileHeader32<Endianness>, _>(data),
@@ -194,7 +194,17 @@ fn string_at<'data, R: ReadRef<'data>>(data: R, offset: u64, limit: u64) -> Opti
 }
 
 /// Refuses reads whose size only a hostile header can ask for.
-struct Capped<'data, R: Read + Seek>(&'data ReadCache<R>);
+pub(crate) struct Capped<'data, R: Read + Seek> {
+    cache: &'data ReadCache<R>,
+    most: u64,
+}
+
+impl<'data, R: Read + Seek> Capped<'data, R> {
+    /// Reads of at most `most` bytes.
+    pub(crate) fn new(cache: &'data ReadCache<R>, most: u64) -> Self {
+        Self { cache, most }
+    }
+}
 
 impl<R: Read + Seek> Clone for Capped<'_, R> {
     fn clone(&self) -> Self {
@@ -206,15 +216,15 @@ impl<R: Read + Seek> Copy for Capped<'_, R> {}
 
 impl<'data, R: Read + Seek> ReadRef<'data> for Capped<'data, R> {
     fn len(self) -> Result<u64, ()> {
-        self.0.len()
+        self.cache.len()
     }
 
     fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'data [u8], ()> {
-        if size > MAX_READ { Err(()) } else { self.0.read_bytes_at(offset, size) }
+        if size > self.most { Err(()) } else { self.cache.read_bytes_at(offset, size) }
     }
 
     fn read_bytes_at_until(self, range: std::ops::Range<u64>, delimiter: u8) -> Result<&'data [u8], ()> {
-        self.0.read_bytes_at_until(range, delimiter)
+        self.cache.read_bytes_at_until(range, delimiter)
     }
 }
 

@@ -12,7 +12,11 @@ use super::cache;
 use crate::{
     capture::AccessKind,
     image::ImageConfig,
-    keep::{Inputs, KeepReason, Rules, plan, testing::accesses},
+    keep::{
+        Inputs, KeepReason, Level, plan,
+        testing::{accesses, at},
+    },
+    packages::Packages,
     path::ImagePath,
     rootfs::{FileContents, FileKind, FileTree, Inode, ReadSeek, RootfsError, Timestamp},
 };
@@ -128,9 +132,16 @@ fn ldd(program: &Path) -> Option<BTreeSet<PathBuf>> {
 fn planned(tree: &FileTree, program: &Path) -> BTreeSet<PathBuf> {
     let accesses = accesses(AccessKind::Exec, &[program.to_str().unwrap()]);
     let config = ImageConfig::parse(br#"{"config":{"Cmd":[]}}"#).unwrap();
-    let rules = Rules::default();
-    let set =
-        plan(&Inputs { tree, contents: &Host, accesses: &accesses, config: &config, rules: &rules }).unwrap();
+    let rules = at(Level::Strict);
+    let set = plan(&Inputs {
+        tree,
+        contents: &Host,
+        accesses: &accesses,
+        config: &config,
+        packages: &Packages::default(),
+        rules: &rules,
+    })
+    .unwrap();
     let loads = |reason: &KeepReason| {
         matches!(reason, KeepReason::ElfNeeded { .. } | KeepReason::ElfInterpreter { .. })
     };
