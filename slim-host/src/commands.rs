@@ -15,6 +15,7 @@ mod build;
 mod captures;
 mod doctor;
 mod error;
+mod exercise;
 mod explain;
 mod newcomers;
 mod recorder;
@@ -24,9 +25,11 @@ mod session;
 mod signals;
 mod source;
 mod state;
+mod steps;
 mod strangers;
 mod sweeps;
 mod trace;
+mod verify;
 
 pub use error::CommandError;
 
@@ -98,6 +101,8 @@ async fn dispatch(cli: &Cli, output: &Output) -> Result<(), CommandError> {
     match &cli.command {
         Command::Build(args) => build::execute(&context, args).await,
         Command::Trace(args) => trace::execute(&context, args).await,
+        Command::Verify(args) => verify::execute(&context, args).await,
+        Command::Exercise(args) => exercise::execute(&context, args).await,
         Command::Explain(args) => explain::execute(&context, args).await,
         Command::Doctor(_) => doctor::execute(&context).await,
     }

@@ -20,7 +20,7 @@ use crate::{
 
 pub mod advice;
 mod closure;
-mod evidence;
+pub(crate) mod evidence;
 pub mod explain;
 pub mod level;
 pub mod plan;

@@ -90,7 +90,12 @@ pub struct BuildArgs {
     /// Build from these captures, run nothing (repeatable)
     ///
     /// They must be of IMAGE (same layers). Several are united: more evidence never removes a file.
-    #[arg(long, value_name = "CAPTURE", help_heading = "Evidence")]
+    #[arg(
+        long,
+        value_name = "CAPTURE",
+        help_heading = "Evidence",
+        conflicts_with_all = ["env", "publish", "volume", "user", "entrypoint", "network"]
+    )]
     pub from: Vec<PathBuf>,
 
     /// Build even though events were lost
@@ -190,22 +195,22 @@ pub struct TraceUntil {
 #[command(next_help_heading = "As in docker run")]
 pub struct DockerRunArgs {
     /// Set a variable; NAME alone takes the value of here
-    #[arg(short, long, value_name = "NAME[=VALUE]", conflicts_with = "from")]
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
     /// Publish a port: [ip:][host-port:]container-port[/udp]
-    #[arg(short, long, value_name = "PORT", conflicts_with = "from")]
+    #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<Publish>,
     /// Mount: [name-or-host-path:]/container/path[:ro]
-    #[arg(short, long, value_name = "MOUNT", conflicts_with = "from")]
+    #[arg(short, long, value_name = "MOUNT")]
     pub volume: Vec<VolumeSpec>,
     /// Run as this user
-    #[arg(long, value_name = "USER[:GROUP]", conflicts_with = "from")]
+    #[arg(long, value_name = "USER[:GROUP]")]
     pub user: Option<String>,
     /// Run this program in place of the image's entrypoint
-    #[arg(long, value_name = "PROGRAM", conflicts_with = "from")]
+    #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
     /// Join this network
-    #[arg(long, value_name = "NETWORK", conflicts_with = "from")]
+    #[arg(long, value_name = "NETWORK")]
     pub network: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     capture::{Capture, CaptureWriter, Existing},
-    cli::BuildArgs,
+    cli::{BuildArgs, DockerRunArgs},
     engine::{Cleanup, Engine, OwnedContainer, RunSpec, SourceImage, environment},
     exercise::{self, HostCommand, Target},
     output::{Live, Output},
@@ -62,7 +62,7 @@ pub(super) async fn observe(
     let manner = Manner { newcomers: Newcomers::Ignore, sources: args.source.into(), sweeping: Sweeping::On };
     let (session, container) =
         tokio::join!(Session::start(Machine::of_engine(engine.info())?, manner), async {
-            Ok(cleanup.create(&spec(image, args)?).await?)
+            Ok(cleanup.create(&spec(image, &args.run, &args.cmd)?).await?)
         });
     let (mut session, container): (_, Result<OwnedContainer, CommandError>) = (session?, container);
     let container = container?;
@@ -242,11 +242,18 @@ fn until(args: &BuildArgs) -> String {
     format!("until {}", ends.join(", or "))
 }
 
-fn spec(image: &SourceImage, args: &BuildArgs) -> Result<RunSpec, CommandError> {
-    let run = &args.run;
+/// The container to create: `image`, run as the options of `docker run` say.
+///
+/// # Errors
+/// When an option is no such thing.
+pub(super) fn spec(
+    image: &SourceImage,
+    run: &DockerRunArgs,
+    cmd: &[String],
+) -> Result<RunSpec, CommandError> {
     Ok(RunSpec {
         image: image.id.clone(),
-        cmd: args.cmd.clone(),
+        cmd: cmd.to_vec(),
         env: environment(&run.env, |name| std::env::var(name).ok())?,
         publish: run.publish.iter().flat_map(|publish| publish.0.clone()).collect(),
         volumes: run.volume.clone(),

@@ -64,7 +64,7 @@ pub(crate) fn listed(tree: &FileTree, access: &AccessKey, used: &Resolution) -> 
 /// `open` has `O_NOFOLLOW` and `stat` has `lstat`, which a path alone does not show: following keeps the link
 /// and its target, so it is the safe answer for all but `readlink`. Sources that know the object and no string tell its
 /// real path: a symlink there is the object itself.
-fn last_link(kind: AccessKind) -> LastLink {
+pub(crate) fn last_link(kind: AccessKind) -> LastLink {
     match kind {
         AccessKind::Readlink | AccessKind::Follow | AccessKind::Lookup | AccessKind::Receive => {
             LastLink::NoFollow
