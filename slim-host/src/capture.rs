@@ -47,11 +47,13 @@ pub enum AccessKind {
     Snapshot,
     /// The name was resolved, by whom and what for is unknown: a sweep found it in the kernel's memory.
     Resolved,
+    /// A process of the slim image looked for it in vain when that was verified.
+    Healed,
 }
 
 impl AccessKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Exec,
         Self::Open,
         Self::Stat,
@@ -64,6 +66,7 @@ impl AccessKind {
         Self::Receive,
         Self::Snapshot,
         Self::Resolved,
+        Self::Healed,
     ];
 
     /// The stable name, used in capture files and JSON.
@@ -82,6 +85,7 @@ impl AccessKind {
             Self::Receive => "receive",
             Self::Snapshot => "snapshot",
             Self::Resolved => "resolved",
+            Self::Healed => "healed",
         }
     }
 

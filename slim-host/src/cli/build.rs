@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::ClosureArgs;
+use super::exercise::StepArgs;
 use super::values::{CommandEdit, ExecCommand, SourceArg, duration};
 use crate::engine::{Publish, VolumeSpec};
 use crate::image::config::{EnvEdit, ExposedPorts, LabelEdit, WorkdirEdit};
@@ -158,6 +159,32 @@ pub struct BuildArgs {
     /// --host-exec follows. What they use is kept as well. A command that needs a shell names it (sh -c '...'), and the shell is kept then.
     #[arg(long, value_name = "CMD", help_heading = "Exercise", conflicts_with_all = ["from", "until_exit"])]
     pub exec: Vec<ExecCommand>,
+
+    /// Steps with expectations.
+    #[command(flatten)]
+    pub steps: StepArgs,
+
+    /// Prove the slim image before it is written
+    ///
+    /// As `slim verify` does, with the exercise of this command line. An image that fails is not written (exit 8).
+    #[arg(long, help_heading = "Proof", conflicts_with = "dry_run")]
+    pub verify: bool,
+
+    /// Add what the proof finds missing, and prove again, at most so often [default: 10]
+    ///
+    /// What a process of the slim image looked for in vain is kept in the next round, until nothing is missing or nothing
+    /// new is found. Implies --verify.
+    #[arg(
+        long,
+        value_name = "ROUNDS",
+        help_heading = "Proof",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "10",
+        conflicts_with = "dry_run",
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub heal: Option<u32>,
 
     /// Options of `docker run`.
     #[command(flatten)]

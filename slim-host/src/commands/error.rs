@@ -194,6 +194,9 @@ pub enum CommandError {
         "there is no exercise: name steps with --http-path, --exec, --host-exec, --until-exit or --exercise"
     )]
     NoExercise,
+    /// An exercise beside --from, which runs nothing.
+    #[error("--from runs nothing, so nothing takes the steps of the exercise: add --verify or --heal")]
+    IdleExercise,
     /// The slim image does not do what its source does.
     #[error("the slim image does not do what its source does: {}", counted(*.findings))]
     NotVerified {
@@ -241,6 +244,7 @@ impl CommandError {
             | Self::NothingToCompress
             | Self::Plan(_)
             | Self::NoExercise
+            | Self::IdleExercise
             | Self::NoName(_)
             | Self::Path(_)
             | Self::NotSlim(_)

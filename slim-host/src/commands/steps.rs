@@ -4,7 +4,7 @@ use super::CommandError;
 use crate::{
     cli::{ExecCommand, StepArgs},
     exercise::{
-        Plan,
+        Plan, PlanError,
         plan::{Action, HttpRequest, Step},
     },
     report::StepLine,
@@ -31,27 +31,36 @@ pub(super) enum End {
     Stopped,
 }
 
-/// HTTP first, which waits until the application is ready; then commands, the container's end, and the file.
+/// What comes before commands: HTTP, which waits until the application is ready.
+///
+/// # Errors
+/// When a path is none.
+pub(super) fn probes(steps: &StepArgs) -> Result<Plan, CommandError> {
+    let probe = steps.http_probe.then_some("/");
+    let paths = probe.into_iter().chain(steps.http_path.iter().map(String::as_str));
+    let request = |path| Ok(Step::new(Action::Http(HttpRequest::get(path)?)));
+    Ok(Plan::new(paths.map(request).collect::<Result<_, PlanError>>()?)?)
+}
+
+/// What comes after them: the steps of the file, which may end the container.
+///
+/// # Errors
+/// When the file is no exercise.
+pub(super) fn file(steps: &StepArgs) -> Result<Plan, CommandError> {
+    Ok(steps.exercise.as_deref().map_or(Ok(Plan::default()), Plan::read)?)
+}
+
+/// Probes, commands, the container's end, the file.
 ///
 /// # Errors
 /// When a path is none, the file is no exercise, or steps cannot follow one another.
 pub(super) fn plan(options: &Options<'_>) -> Result<Plan, CommandError> {
-    let probe = options.steps.http_probe.then_some("/");
-    let paths = probe.into_iter().chain(options.steps.http_path.iter().map(String::as_str));
-    let mut steps = Vec::new();
-    for path in paths {
-        steps.push(Step::new(Action::Http(HttpRequest::get(path)?)));
-    }
     let exec =
         options.exec.iter().map(|command| Action::Exec { command: command.words.clone(), exit_code: 0 });
     let host = options.host_exec.map(|line| Action::Host { line: line.to_owned(), exit_code: 0 });
     let wait = (options.end == End::ByItself).then_some(Action::Wait { exit_code: 0 });
-    steps.extend(exec.chain(host).chain(wait).map(Step::new));
-    let plan = Plan::new(steps)?;
-    Ok(match &options.steps.exercise {
-        Some(file) => plan.then(Plan::read(file)?)?,
-        None => plan,
-    })
+    let commands = Plan::new(exec.chain(host).chain(wait).map(Step::new).collect())?;
+    Ok(probes(options.steps)?.then(commands)?.then(file(options.steps)?)?)
 }
 
 /// As [`plan`], and there has to be a step.

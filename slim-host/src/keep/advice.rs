@@ -140,7 +140,8 @@ fn writes(kind: AccessKind) -> bool {
         | AccessKind::Lookup
         | AccessKind::Receive
         | AccessKind::Snapshot
-        | AccessKind::Resolved => false,
+        | AccessKind::Resolved
+        | AccessKind::Healed => false,
     }
 }
 

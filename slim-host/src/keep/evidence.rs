@@ -53,7 +53,8 @@ pub(crate) fn listed(tree: &FileTree, access: &AccessKey, used: &Resolution) -> 
         | AccessKind::Follow
         | AccessKind::Lookup
         | AccessKind::Receive
-        | AccessKind::Resolved => false,
+        | AccessKind::Resolved
+        | AccessKind::Healed => false,
     };
     let Reached::Found(path) = &used.outcome else { return None };
     (lists && access.outcome == Outcome::Found && tree.is_dir(path)).then(|| path.clone())
@@ -77,6 +78,7 @@ pub(crate) fn last_link(kind: AccessKind) -> LastLink {
         | AccessKind::Modify
         | AccessKind::Snapshot
         // The name behind a link is known by itself, unless the kernel forgot it.
-        | AccessKind::Resolved => LastLink::Follow,
+        | AccessKind::Resolved
+        | AccessKind::Healed => LastLink::Follow,
     }
 }

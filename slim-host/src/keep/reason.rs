@@ -281,5 +281,6 @@ pub(crate) fn done(kind: AccessKind) -> &'static str {
         AccessKind::Receive => "received as a descriptor",
         AccessKind::Snapshot => "in use when the trace began or ended",
         AccessKind::Resolved => "resolved, by whom unknown",
+        AccessKind::Healed => "looked for in vain in the slim image",
     }
 }
