@@ -67,6 +67,8 @@ async fn verify(
         context.present("verify", &report, report::terminal::verify)?;
         return Err(CommandError::Inconclusive(why));
     }
+    let paced = plan.paced(original.trial.outcomes.iter().map(|outcome| outcome.took));
+    let stage = Stage { plan: &paced, ..stage };
     let subject = stage.trial(&slim, Asking::Twice).await?;
     let source_files = source::open(engine, &source, original.mountinfo, &context.output).await?;
     let slim_files = source::open(engine, &slim, subject.mountinfo, &context.output).await?;

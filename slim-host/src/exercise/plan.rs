@@ -25,6 +25,8 @@ pub use file::PlanError;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a probe whose answer is not the expected one is asked again.
 const RETRIES: u32 = 2;
+/// What a step of the slim image has beyond a multiple of the time that the source image took.
+const HEADROOM: Duration = Duration::from_secs(5);
 /// Most steps of one plan.
 const MAX_STEPS: usize = 1_000;
 
@@ -257,6 +259,17 @@ impl Plan {
         self.steps.last().is_some_and(|step| step.action.ends_container())
     }
 
+    /// This plan for an image that shall do what another did: each step has ten times as long as it took there, and some
+    /// seconds, if that is less than its patience. An application that will never answer is not waited for.
+    #[must_use]
+    pub fn paced(&self, took: impl IntoIterator<Item = Duration>) -> Self {
+        let mut plan = self.clone();
+        for (step, took) in plan.steps.iter_mut().zip(took) {
+            step.patience = step.patience.min(took.saturating_mul(10).saturating_add(HEADROOM));
+        }
+        plan
+    }
+
     /// This plan, then `other`.
     ///
     /// # Errors
@@ -287,6 +300,14 @@ mod tests {
         assert!(any.expects(200) && any.expects(302) && !any.expects(404) && !any.expects(500));
         let teapot = HttpRequest { status: Some(418), ..any };
         assert!(teapot.expects(418) && !teapot.expects(200));
+    }
+
+    #[test]
+    fn a_slim_image_is_waited_for_as_its_source_was() {
+        let plan = Plan::new(vec![Step::new(Action::Tcp { port: None }); 3]).unwrap();
+        let patience: Vec<_> =
+            plan.paced([1, 59].map(Duration::from_secs)).steps.iter().map(|step| step.patience).collect();
+        assert_eq!(patience, [15, 60, 60].map(Duration::from_secs));
     }
 
     #[test]

@@ -66,6 +66,8 @@ impl Proof<'_> {
         if let Some(why) = doubt(&original) {
             return Err(CommandError::Inconclusive(why));
         }
+        let plan = self.plan.paced(original.outcomes.iter().map(|outcome| outcome.took));
+        let stage = Stage { plan: &plan, ..stage };
         let rounds = args.heal.unwrap_or_default();
         let mut planned = planned;
         for round in 0_u32.. {
