@@ -111,20 +111,22 @@ fn a_build_that_fails_its_proof_writes_nothing() -> Result<()> {
 }
 
 #[test]
-fn an_image_is_healed_from_the_closure_alone() -> Result<()> {
+fn a_batch_image_is_healed_from_the_closure_alone() -> Result<()> {
     let (engine, slim) = require!(all());
-    let source = require!(engine.test_image("nginx"));
+    let source = require!(engine.test_image("batch"));
     let (scratch, target) = (Scratch::new()?, Image::reserve(&engine, "healed"));
     let capture = scratch.file("true.slim");
     let docker = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "/bin/true", &source];
     slim.run(["trace", "--image", &source, "--output", &capture, "--"].into_iter().chain(docker)).expect(0);
+    scratch.write("e.toml", "[[step]]\nwait = {}\n")?;
 
-    let options = ["--from", &capture, STYLE[0], STYLE[1]];
+    let file = scratch.file("e.toml");
+    let options = ["--from", &capture, "--exercise", &file];
     let refused = build(&slim, &source, &target, &options).expect(2);
     assert!(refused.stderr.contains("add --verify or --heal"), "{refused}");
-    build(&slim, &source, &target, &[&options[..], &["--heal=15"]].concat()).expect(0);
-    verify(&slim, &source, target.tag(), &STYLE).expect(0);
-    let run = slim.run(["explain", target.tag(), "/var/www/html/style.css"]).expect(0);
+    build(&slim, &source, &target, &[&options[..], &["--heal=30"]].concat()).expect(0);
+    verify(&slim, &source, target.tag(), &["--exercise", &file]).expect(0);
+    let run = slim.run(["explain", target.tag(), "/srv/sales.csv"]).expect(0);
     assert!(String::from_utf8_lossy(&run.stdout).contains("looked for in vain in the slim image"), "{run}");
     Ok(())
 }
