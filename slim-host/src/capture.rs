@@ -55,11 +55,13 @@ pub enum AccessKind {
     Snapshot,
     /// The name was resolved, by whom and what for is unknown: a sweep found it in the kernel's memory.
     Resolved,
+    /// A process of the slim image looked for it in vain when that was verified.
+    Healed,
 }
 
 impl AccessKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Exec,
         Self::Open,
         Self::Stat,
@@ -75,6 +77,7 @@ impl AccessKind {
         Self::Write,
         Self::Snapshot,
         Self::Resolved,
+        Self::Healed,
     ];
 
     /// The stable name, used in capture files and JSON.
@@ -96,6 +99,7 @@ impl AccessKind {
             Self::Write => "write",
             Self::Snapshot => "snapshot",
             Self::Resolved => "resolved",
+            Self::Healed => "healed",
         }
     }
 

@@ -13,19 +13,23 @@ mod build;
 mod captures;
 mod closure;
 mod doctor;
+mod exercise;
 mod explain;
 mod import;
 mod trace;
 mod values;
+mod verify;
 
 pub use build::{BuildArgs, DockerRunArgs, TraceUntil};
 pub use captures::{DiffArgs, ExportArgs, MergeArgs, PackagesArgs};
 pub use closure::ClosureArgs;
 pub use doctor::DoctorArgs;
+pub use exercise::{ExerciseArgs, StepArgs};
 pub use explain::ExplainArgs;
 pub use import::ImportArgs;
 pub use trace::TraceArgs;
 pub use values::{ExecCommand, SourceArg, Until, WordsError};
+pub use verify::VerifyArgs;
 
 /// Columns of the help, whatever the terminal: a help that can be quoted.
 const HELP_WIDTH: usize = 79;
@@ -129,6 +133,10 @@ pub enum Command {
     Build(Box<BuildArgs>),
     /// Record what running containers use, for a later build
     Trace(TraceArgs),
+    /// Prove that a slim image does what its source does
+    Verify(Box<VerifyArgs>),
+    /// Exercise a running container
+    Exercise(ExerciseArgs),
     /// Tell why a path is kept, or why it is not
     Explain(ExplainArgs),
     /// Make a capture of what another tool saw: strace, sysdig, a list

@@ -16,6 +16,7 @@ mod captures;
 mod diff;
 mod doctor;
 mod error;
+mod exercise;
 mod explain;
 mod export;
 mod import;
@@ -30,9 +31,11 @@ mod side;
 mod signals;
 mod source;
 mod state;
+mod steps;
 mod strangers;
 mod sweeps;
 mod trace;
+mod verify;
 
 pub use error::CommandError;
 
@@ -104,6 +107,8 @@ async fn dispatch(cli: &Cli, output: &Output) -> Result<(), CommandError> {
     match &cli.command {
         Command::Build(args) => build::execute(&context, args).await,
         Command::Trace(args) => trace::execute(&context, args).await,
+        Command::Verify(args) => verify::execute(&context, args).await,
+        Command::Exercise(args) => exercise::execute(&context, args).await,
         Command::Explain(args) => explain::execute(&context, args).await,
         Command::Import(args) => import::execute(&context, args).await,
         Command::Merge(args) => merge::execute(&context, args).await,

@@ -1,4 +1,5 @@
-//! Driving the application while it is traced: commands on the host, and commands in the container.
+//! Driving the application while it is traced: commands on the host, commands in the container, and plans of steps
+//! ([`plan`]) that say what they expect, which [`run`](fn@run) takes and [`outcome`] tells.
 //!
 //! A command on the host learns the container's name, address and ports from its environment. Readiness is its own
 //! job: it starts as soon as the container runs, which says nothing about the application. It should try until the
@@ -16,6 +17,15 @@ use std::time::Duration;
 use crate::engine::{ContainerView, Engine, EngineError, MappedPort, OutputChunk};
 
 mod host;
+mod http;
+pub mod outcome;
+pub mod plan;
+mod run;
+
+pub use http::HttpError;
+pub use outcome::{Observed, StepFailure, StepOutcome, StepVerdict};
+pub use plan::{Plan, PlanError};
+pub use run::{Asking, Ground, run};
 
 pub use host::{HostCommand, HostOutcome, run_on_host};
 
@@ -61,6 +71,14 @@ pub enum ExerciseError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A step of a plan failed.
+    #[error("step {step} failed: {why}")]
+    StepFailed {
+        /// Its name (quoted).
+        step: String,
+        /// Why, with the causes (quoted).
+        why: String,
+    },
 }
 
 /// What a command on the host is told of the container.

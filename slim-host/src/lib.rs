@@ -23,3 +23,4 @@ pub mod report;
 pub mod rootfs;
 pub mod sbom;
 pub mod tracer;
+pub mod verify;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::ClosureArgs;
+use super::exercise::StepArgs;
 use super::values::{CommandEdit, ExecCommand, SourceArg, duration};
 use crate::engine::{Publish, VolumeSpec};
 use crate::image::config::{EnvEdit, ExposedPorts, LabelEdit, WorkdirEdit};
@@ -90,7 +91,12 @@ pub struct BuildArgs {
     /// Build from these captures, run nothing (repeatable)
     ///
     /// They must be of IMAGE (same layers). Several are united: more evidence never removes a file.
-    #[arg(long, value_name = "CAPTURE", help_heading = "Evidence")]
+    #[arg(
+        long,
+        value_name = "CAPTURE",
+        help_heading = "Evidence",
+        conflicts_with_all = ["env", "publish", "volume", "user", "entrypoint", "network"]
+    )]
     pub from: Vec<PathBuf>,
 
     /// Build even though events were lost
@@ -154,6 +160,32 @@ pub struct BuildArgs {
     #[arg(long, value_name = "CMD", help_heading = "Exercise", conflicts_with_all = ["from", "until_exit"])]
     pub exec: Vec<ExecCommand>,
 
+    /// Steps with expectations.
+    #[command(flatten)]
+    pub steps: StepArgs,
+
+    /// Prove the slim image before it is written
+    ///
+    /// As `slim verify` does, with the exercise of this command line. An image that fails is not written (exit 8).
+    #[arg(long, help_heading = "Proof", conflicts_with = "dry_run")]
+    pub verify: bool,
+
+    /// Add what the proof finds missing, and prove again, at most so often [default: 10]
+    ///
+    /// What a process of the slim image looked for in vain is kept in the next round, until nothing is missing or nothing
+    /// new is found. Implies --verify.
+    #[arg(
+        long,
+        value_name = "ROUNDS",
+        help_heading = "Proof",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "10",
+        conflicts_with = "dry_run",
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub heal: Option<u32>,
+
     /// Options of `docker run`.
     #[command(flatten)]
     pub run: DockerRunArgs,
@@ -190,22 +222,22 @@ pub struct TraceUntil {
 #[command(next_help_heading = "As in docker run")]
 pub struct DockerRunArgs {
     /// Set a variable; NAME alone takes the value of here
-    #[arg(short, long, value_name = "NAME[=VALUE]", conflicts_with = "from")]
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
     /// Publish a port: [ip:][host-port:]container-port[/udp]
-    #[arg(short, long, value_name = "PORT", conflicts_with = "from")]
+    #[arg(short, long, value_name = "PORT")]
     pub publish: Vec<Publish>,
     /// Mount: [name-or-host-path:]/container/path[:ro]
-    #[arg(short, long, value_name = "MOUNT", conflicts_with = "from")]
+    #[arg(short, long, value_name = "MOUNT")]
     pub volume: Vec<VolumeSpec>,
     /// Run as this user
-    #[arg(long, value_name = "USER[:GROUP]", conflicts_with = "from")]
+    #[arg(long, value_name = "USER[:GROUP]")]
     pub user: Option<String>,
     /// Run this program in place of the image's entrypoint
-    #[arg(long, value_name = "PROGRAM", conflicts_with = "from")]
+    #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
     /// Join this network
-    #[arg(long, value_name = "NETWORK", conflicts_with = "from")]
+    #[arg(long, value_name = "NETWORK")]
     pub network: Option<String>,
 }
 

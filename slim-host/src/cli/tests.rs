@@ -193,7 +193,7 @@ fn help_fits_79_columns() {
         }
     }
     let names: Vec<&str> = short.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["build", "trace", "explain", "doctor", "slim"]);
+    assert_eq!(names, ["build", "trace", "verify", "exercise", "explain", "doctor", "slim"]);
 }
 
 #[test]
@@ -212,7 +212,12 @@ fn every_option_explains_itself_and_there_are_few() {
                 && !argument.is_global_set()
                 && !matches!(
                     argument.get_help_heading(),
-                    Some("As in docker run" | "Configuration of the slim image" | "What stays")
+                    Some(
+                        "As in docker run"
+                            | "Configuration of the slim image"
+                            | "What stays"
+                            | "Steps of the exercise"
+                    )
                 )
                 && argument.get_id() != "help"
         });

@@ -16,6 +16,7 @@ use crate::{
     report::{self, BuildFacts, BuildReport, OutputKind, Phase, model::WrittenOutput},
 };
 
+mod heal;
 mod output;
 mod plan;
 
@@ -53,6 +54,7 @@ async fn build(
     let image = engine.image(&args.image).await?;
     // Everything that a wrong line could spoil is looked at before the work.
     let choices = Choices { rules: super::rules::of(args)?, package_data: args.package_data };
+    let exercise = heal::exercise(args)?;
     let destination = Destination::choose(engine, &image, args).await?;
     let mut phases = Vec::new();
 
@@ -73,6 +75,15 @@ async fn build(
     let planned =
         off_thread("planned the slim image", move || Planned::new(image, files, capture, choices)).await?;
     phases.push(phase("plan", began.elapsed()));
+    let planned = if let Some(plan) = &exercise {
+        let began = Instant::now();
+        let proven =
+            heal::Proof { context, args, cleanup, destination: &destination, plan }.of(planned).await?;
+        phases.push(phase("verify", began.elapsed()));
+        proven
+    } else {
+        planned
+    };
     warnings.extend(planned.plan.notes());
 
     let began = Instant::now();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::{
     capture::{CaptureError, MergeError},
     engine::{EngineError, SpecError},
-    exercise::ExerciseError,
+    exercise::{ExerciseError, PlanError},
     exit::Exit,
     image::{ImageError, ImageNameError},
     keep::{KeepError, RulesError},
@@ -16,6 +16,7 @@ use crate::{
     path::{PathError, quote},
     rootfs::{ArchiveError, RootfsError},
     tracer::{TracerError, sweep::SweepError},
+    verify::Doubt,
 };
 
 /// Why a command failed.
@@ -188,6 +189,26 @@ pub enum CommandError {
     /// `--compress` without an output that is compressed.
     #[error("there is nothing to compress: only oci:DIR and oci-archive:FILE hold compressed layers")]
     NothingToCompress,
+    /// An exercise that is none.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Nothing to verify with.
+    #[error(
+        "there is no exercise: name steps with --http-path, --exec, --host-exec, --until-exit or --exercise"
+    )]
+    NoExercise,
+    /// An exercise beside --from, which runs nothing.
+    #[error("--from runs nothing, so nothing takes the steps of the exercise: add --verify or --heal")]
+    IdleExercise,
+    /// The slim image does not do what its source does.
+    #[error("the slim image does not do what its source does: {}", counted(*.findings))]
+    NotVerified {
+        /// How many differences were found.
+        findings: usize,
+    },
+    /// Nothing can be said of the slim image.
+    #[error("inconclusive: {0}")]
+    Inconclusive(Doubt),
     /// The doctor found something bad.
     #[error("this machine lacks something that slim needs")]
     Unfit,
@@ -225,6 +246,9 @@ impl CommandError {
             )
             | Self::NothingToCompress
             | Self::BytesToTerminal
+            | Self::Plan(_)
+            | Self::NoExercise
+            | Self::IdleExercise
             | Self::NoName(_)
             | Self::Path(_)
             | Self::NotSlim(_)
@@ -255,8 +279,10 @@ impl CommandError {
             | Self::Packages(_)
             | Self::PackageData(_)
             | Self::Archive(_) => Exit::Build,
+            Self::NotVerified { .. } => Exit::Verify,
             Self::Engine(_)
             | Self::Exercise(_)
+            | Self::Inconclusive(_)
             | Self::NotRunning(_)
             | Self::NoProcess(_)
             | Self::EmptyGroup(_) => Exit::Engine,
@@ -302,4 +328,8 @@ impl CommandError {
             Self::Interrupted => Exit::Interrupted,
         }
     }
+}
+
+fn counted(findings: usize) -> String {
+    if findings == 1 { "1 finding".to_owned() } else { format!("{findings} findings") }
 }

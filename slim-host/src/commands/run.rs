@@ -7,13 +7,14 @@ use super::{
     recorder::Recorder,
     session::{Machine, Manner, Session},
     signals::Signals,
+    steps,
     sweeps::Sweeping,
 };
 use crate::{
     capture::{Capture, CaptureWriter, Existing},
-    cli::BuildArgs,
+    cli::{BuildArgs, DockerRunArgs},
     engine::{Cleanup, Engine, OwnedContainer, RunSpec, SourceImage, environment},
-    exercise::{self, HostCommand, Target},
+    exercise::{self, Asking, ExerciseError, Ground, HostCommand, Plan, Target},
     output::{Live, Output},
     tracer::Newcomers,
 };
@@ -60,9 +61,10 @@ pub(super) async fn observe(
     output: &Output,
 ) -> Result<Observed, CommandError> {
     let manner = Manner { newcomers: Newcomers::Ignore, sources: args.source.into(), sweeping: Sweeping::On };
+    let (probes, file) = (steps::probes(&args.steps)?, steps::file(&args.steps)?);
     let (session, container) =
         tokio::join!(Session::start(Machine::of_engine(engine.info())?, manner), async {
-            Ok(cleanup.create(&spec(image, args)?).await?)
+            Ok(cleanup.create(&spec(image, &args.run, &args.cmd)?).await?)
         });
     let (mut session, container): (_, Result<OwnedContainer, CommandError>) = (session?, container);
     let container = container?;
@@ -80,14 +82,26 @@ pub(super) async fn observe(
     let view = engine.container(&container.id).await?;
     session.settle(&view, TARGET)?;
     let mountinfo = view.pid.and_then(|pid| std::fs::read(format!("/proc/{pid}/mountinfo")).ok());
-    let target = Target::from(&view);
+    let drive = Drive {
+        engine,
+        container: &container,
+        target: Target::from(&view),
+        ground: Ground::new(engine, &container.id, &image.config, Asking::Once),
+        probes: &probes,
+        file: &file,
+        args,
+        output,
+    };
     let end = {
-        let end = pin!(end_of_trace(engine, &container, &target, args, signals, output));
+        let end = pin!(end_of_trace(&drive, signals));
         beside(&mut session, &live, end).await?
     };
     signals.trace_is_over();
     let end = end?;
-    let warnings = shut_down(engine, &container, &end, &mut session, &live).await?;
+    let mut warnings = shut_down(engine, &container, &end, &mut session, &live).await?;
+    if matches!(end, End::Done) && file.ends_container() {
+        warnings.clear();
+    }
     live.finish(match end {
         End::Done => "the exercise is over".to_owned(),
         End::Time => "the time is over".to_owned(),
@@ -150,18 +164,26 @@ async fn shut_down(
     Ok(Vec::new())
 }
 
+/// What drives the application, and where.
+struct Drive<'a> {
+    engine: &'a Engine,
+    container: &'a OwnedContainer,
+    target: Target,
+    ground: Ground<'a>,
+    /// Steps before the commands: they wait until the application is ready.
+    probes: &'a Plan,
+    /// Steps after them: they may end the container.
+    file: &'a Plan,
+    args: &'a BuildArgs,
+    output: &'a Output,
+}
+
 /// Waits for the first end of the trace.
-async fn end_of_trace(
-    engine: &Engine,
-    container: &OwnedContainer,
-    target: &Target,
-    args: &BuildArgs,
-    signals: &Signals,
-    output: &Output,
-) -> Result<End, CommandError> {
+async fn end_of_trace(drive: &Drive<'_>, signals: &Signals) -> Result<End, CommandError> {
+    let Drive { engine, container, args, .. } = drive;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let mut exercise = pin!(exercise(engine, container, target, args, stopped, output));
-    let has_exercise = args.until.host_exec.is_some() || !args.exec.is_empty();
+    let mut exercise = pin!(exercise(drive, stopped));
+    let has_exercise = has_steps(args) || args.until.host_exec.is_some() || !args.exec.is_empty();
     let end = tokio::select! {
         done = &mut exercise, if has_exercise => return done.map(|()| End::Done),
         // A command on the host may well outlive the container that it talks to.
@@ -178,17 +200,18 @@ async fn end_of_trace(
     Ok(end)
 }
 
-/// Commands in the container, then the command on the host.
+/// Probes, commands in the container, the command on the host, the steps of the file.
 async fn exercise(
-    engine: &Engine,
-    container: &OwnedContainer,
-    target: &Target,
-    args: &BuildArgs,
+    drive: &Drive<'_>,
     stopped: tokio::sync::oneshot::Receiver<()>,
-    output: &Output,
 ) -> Result<(), CommandError> {
+    let Drive { engine, container, target, args, output, .. } = drive;
     let commands: Vec<_> = args.exec.iter().map(|command| command.words.clone()).collect();
     let mut stopped = pin!(async { drop(stopped.await) });
+    tokio::select! {
+        ran = take(drive, drive.probes) => ran?,
+        () = &mut stopped => return Ok(()),
+    }
     tokio::select! {
         ran = exercise::run_in_container(engine, &container.id, &commands, |chunk| {
             for line in chunk.bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
@@ -199,9 +222,22 @@ async fn exercise(
     }
     if let Some(line) = &args.until.host_exec {
         let command = HostCommand::Shell(line.clone());
-        exercise::run_on_host(&command, Some(target), stopped).await?.success(&command)?;
+        exercise::run_on_host(&command, Some(target), &mut stopped).await?.success(&command)?;
     }
-    Ok(())
+    tokio::select! {
+        ran = take(drive, drive.file) => ran,
+        () = &mut stopped => Ok(()),
+    }
+}
+
+/// Takes the steps of a plan; nothing is built from an exercise that fails.
+async fn take(drive: &Drive<'_>, plan: &Plan) -> Result<(), CommandError> {
+    let told = |outcome: &_| steps::tell(drive.output, outcome);
+    let outcomes = exercise::run(plan, &drive.ground, told).await?;
+    match outcomes.last().and_then(|last| Some((last.name.clone(), last.failure()?))) {
+        Some((step, why)) => Err(ExerciseError::StepFailed { step, why }.into()),
+        None => Ok(()),
+    }
 }
 
 /// Ends after `duration`; never without one.
@@ -227,12 +263,17 @@ pub(super) async fn enter() {
     }
 }
 
+fn has_steps(args: &BuildArgs) -> bool {
+    args.steps.http_probe || !args.steps.http_path.is_empty() || args.steps.exercise.is_some()
+}
+
 /// What ends the trace, in words.
 fn until(args: &BuildArgs) -> String {
     let mut ends = Vec::new();
     match (&args.until.host_exec, args.exec.as_slice()) {
         (Some(_), _) => ends.push("the host command ends".to_owned()),
         (None, [_, ..]) => ends.push("the commands in it end".to_owned()),
+        (None, []) if has_steps(args) => ends.push("the exercise is over".to_owned()),
         (None, []) => ends.push("it ends by itself".to_owned()),
     }
     ends.extend(
@@ -242,11 +283,18 @@ fn until(args: &BuildArgs) -> String {
     format!("until {}", ends.join(", or "))
 }
 
-fn spec(image: &SourceImage, args: &BuildArgs) -> Result<RunSpec, CommandError> {
-    let run = &args.run;
+/// The container to create: `image`, run as the options of `docker run` say.
+///
+/// # Errors
+/// When an option is no such thing.
+pub(super) fn spec(
+    image: &SourceImage,
+    run: &DockerRunArgs,
+    cmd: &[String],
+) -> Result<RunSpec, CommandError> {
     Ok(RunSpec {
         image: image.id.clone(),
-        cmd: args.cmd.clone(),
+        cmd: cmd.to_vec(),
         env: environment(&run.env, |name| std::env::var(name).ok())?,
         publish: run.publish.iter().flat_map(|publish| publish.0.clone()).collect(),
         volumes: run.volume.clone(),

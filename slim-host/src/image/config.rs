@@ -54,6 +54,24 @@ impl ImageConfig {
         strings(self.json.pointer("/config/Healthcheck/Test"))
     }
 
+    /// `config.Shell`, which runs commands in shell form; empty when unset.
+    #[must_use]
+    pub fn shell(&self) -> Vec<&str> {
+        self.strings("Shell")
+    }
+
+    /// The TCP ports of `config.ExposedPorts`, in order.
+    #[must_use]
+    pub fn exposed_tcp_ports(&self) -> Vec<u16> {
+        let exposed = self.json.pointer("/config/ExposedPorts").and_then(Value::as_object);
+        let tcp = |key: &String| key.strip_suffix("/tcp").unwrap_or(key).parse().ok();
+        let mut ports: Vec<u16> =
+            exposed.into_iter().flat_map(|ports| ports.keys().filter_map(tcp)).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
     /// `config.WorkingDir`, or `/`.
     #[must_use]
     pub fn working_dir(&self) -> &str {

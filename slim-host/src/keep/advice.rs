@@ -142,7 +142,8 @@ fn writes(kind: AccessKind) -> bool {
         | AccessKind::Readdir
         | AccessKind::Connect
         | AccessKind::Snapshot
-        | AccessKind::Resolved => false,
+        | AccessKind::Resolved
+        | AccessKind::Healed => false,
     }
 }
 

@@ -56,7 +56,8 @@ pub(crate) fn listed(tree: &FileTree, access: &AccessKey, used: &Resolution) -> 
         | AccessKind::Receive
         | AccessKind::Connect
         | AccessKind::Write
-        | AccessKind::Resolved => false,
+        | AccessKind::Resolved
+        | AccessKind::Healed => false,
     };
     let Reached::Found(path) = &used.outcome else { return None };
     (lists && access.outcome == Outcome::Found && tree.is_dir(path)).then(|| path.clone())
@@ -67,7 +68,7 @@ pub(crate) fn listed(tree: &FileTree, access: &AccessKey, used: &Resolution) -> 
 /// `open` has `O_NOFOLLOW` and `stat` has `lstat`, which a path alone does not show: following keeps the link
 /// and its target, so it is the safe answer for all but `readlink`. Sources that know the object and no string tell its
 /// real path: a symlink there is the object itself.
-fn last_link(kind: AccessKind) -> LastLink {
+pub(crate) fn last_link(kind: AccessKind) -> LastLink {
     match kind {
         AccessKind::Readlink | AccessKind::Follow | AccessKind::Lookup | AccessKind::Receive => {
             LastLink::NoFollow
@@ -83,6 +84,7 @@ fn last_link(kind: AccessKind) -> LastLink {
         | AccessKind::Write
         | AccessKind::Snapshot
         // The name behind a link is known by itself, unless the kernel forgot it.
-        | AccessKind::Resolved => LastLink::Follow,
+        | AccessKind::Resolved
+        | AccessKind::Healed => LastLink::Follow,
     }
 }

@@ -304,5 +304,6 @@ pub(crate) fn done(kind: AccessKind) -> &'static str {
         AccessKind::Write => "opened for writing",
         AccessKind::Snapshot => "in use when the trace began or ended",
         AccessKind::Resolved => "resolved, by whom unknown",
+        AccessKind::Healed => "looked for in vain in the slim image",
     }
 }

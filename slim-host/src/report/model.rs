@@ -24,10 +24,12 @@ use crate::{
 mod access;
 mod doctor;
 mod trace;
+mod verify;
 
 pub use access::AccessLine;
 pub use doctor::DoctorReport;
 pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports};
+pub use verify::{ExerciseReport, StepLine, VerifyReport};
 
 /// What `slim build` did.
 #[derive(Debug, Clone, PartialEq, Serialize)]

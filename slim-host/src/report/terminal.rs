@@ -22,6 +22,10 @@ use crate::{
     tracer::sweep::confidence::Confidence,
 };
 
+mod verify;
+
+pub use verify::{exercise, verify};
+
 /// Lines that fit on the smallest usual terminal.
 pub const MAX_LINES: usize = 24;
 

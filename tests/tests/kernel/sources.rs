@@ -365,7 +365,8 @@ fn used(image: &FileTree, accesses: &BTreeSet<AccessKey>) -> BTreeSet<String> {
             | AccessKind::Connect
             | AccessKind::Write
             | AccessKind::Snapshot
-            | AccessKind::Resolved => LastLink::Follow,
+            | AccessKind::Resolved
+            | AccessKind::Healed => LastLink::Follow,
         };
         let resolution = rootfs::resolve(image, path, last);
         used.extend(resolution.symlinks.iter().map(ToString::to_string));

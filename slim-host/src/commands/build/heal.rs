@@ -1,0 +1,182 @@
+//! Proving the slim image before it is written, and healing it: what was looked for in vain becomes evidence, and the
+//! image is built again, until nothing is missing.
+//!
+//! Invariants: evidence is only added, so a round never removes a path; each round adds at least one, or it is the
+//! last; images of rounds have no name, and the last of them stays only as long as it takes to write it.
+
+use super::{Planned, off_thread, output::Destination, produce};
+use crate::{
+    capture::{self, AccessKey, AccessKind, AccessRecord, Capture, Existing, Outcome},
+    cli::BuildArgs,
+    commands::{
+        CommandError, Context, source,
+        steps::{self, End, Options},
+        verify::{Stage, outcome},
+    },
+    engine::{Cleanup, EngineError},
+    exercise::{Asking, Plan},
+    image::{DockerArchive, LABEL_PREFIX, SlimImage},
+    keep::Rules,
+    report::{self, VerifyReport},
+    verify::{Finding, Trees, Trial, Verdict, doubt, judge},
+};
+
+/// The exercise that proves the image; `None` when no proof is wanted.
+///
+/// # Errors
+/// When there is nothing to prove it with, or an exercise that nothing takes.
+pub(super) fn exercise(args: &BuildArgs) -> Result<Option<Plan>, CommandError> {
+    let end = if args.until.until_exit { End::ByItself } else { End::Stopped };
+    let (exec, host_exec) = (args.exec.as_slice(), args.until.host_exec.as_deref());
+    let options = Options { steps: &args.steps, exec, host_exec, end };
+    if args.verify || args.heal.is_some() {
+        return steps::some_plan(&options).map(Some);
+    }
+    if !args.from.is_empty() && !steps::plan(&options)?.is_empty() {
+        return Err(CommandError::IdleExercise);
+    }
+    Ok(None)
+}
+
+/// A proof under way.
+pub(super) struct Proof<'a> {
+    pub(super) context: &'a Context,
+    pub(super) args: &'a BuildArgs,
+    pub(super) cleanup: &'a Cleanup,
+    pub(super) destination: &'a Destination,
+    pub(super) plan: &'a Plan,
+}
+
+impl Proof<'_> {
+    /// Tries the slim image of `planned`, and of what heals it, until it passes. What is to be written.
+    ///
+    /// # Errors
+    /// When it does not pass: the report is on standard output then.
+    pub(super) async fn of(&self, planned: Planned) -> Result<Planned, CommandError> {
+        let args = self.args;
+        let stage = Stage {
+            engine: self.cleanup.engine(),
+            cleanup: self.cleanup,
+            output: &self.context.output,
+            run: &args.run,
+            cmd: &args.cmd,
+            plan: self.plan,
+        };
+        let original = stage.trial(&planned.image, Asking::Twice).await?.trial;
+        if let Some(why) = doubt(&original) {
+            return Err(CommandError::Inconclusive(why));
+        }
+        let plan = self.plan.paced(original.outcomes.iter().map(|outcome| outcome.took));
+        let stage = Stage { plan: &plan, ..stage };
+        let rounds = args.heal.unwrap_or_default();
+        let mut planned = planned;
+        for round in 0_u32.. {
+            let (subject, verdict);
+            (planned, subject, verdict) = self.round(stage, planned, &original).await?;
+            let findings = match &verdict {
+                Verdict::Pass => {
+                    self.remember(&planned.capture, round)?;
+                    return Ok(planned);
+                }
+                Verdict::Inconclusive { .. } => return outcome(verdict).map(|()| planned),
+                Verdict::Fail { findings } => findings,
+            };
+            let healed = if round < rounds { heal(&mut planned.capture, findings) } else { 0 };
+            if healed == 0 {
+                let report =
+                    VerifyReport::new(&args.image, "the slim image", &original, Some(&subject), &verdict);
+                self.context.present("verify", &report, report::terminal::verify)?;
+                return outcome(verdict).map(|()| planned);
+            }
+            self.context
+                .output
+                .note(format!("round {}: {healed} names were missing, and are kept", round + 1));
+            planned = off_thread("planned the slim image", move || {
+                let Planned { image, files, capture, choices, .. } = planned;
+                Planned::new(image, files, capture, choices)
+            })
+            .await?;
+        }
+        Ok(planned)
+    }
+
+    /// Writes what healed the image into the capture file, if there is one.
+    fn remember(&self, capture: &Capture, rounds: u32) -> Result<(), CommandError> {
+        match &self.args.capture {
+            Some(file) if rounds > 0 => Ok(capture::store::write(file, capture, Existing::Replace)?),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Builds the image without a name, tries and judges it, and removes it.
+    async fn round(
+        &self,
+        stage: Stage<'_>,
+        planned: Planned,
+        original: &Trial,
+    ) -> Result<(Planned, Trial, Verdict), CommandError> {
+        let (slim, planned) = produce(planned, self.destination).await?;
+        let id = self.load(&slim).await?;
+        let tried = self.judged(stage, &planned, &id, original).await;
+        if let Err(error) = stage.engine.remove_untagged(&id, &label()).await {
+            log::info!("an image without a name is left: {error}");
+        }
+        let (subject, verdict) = tried?;
+        Ok((planned, subject, verdict))
+    }
+
+    async fn judged(
+        &self,
+        stage: Stage<'_>,
+        planned: &Planned,
+        id: &str,
+        original: &Trial,
+    ) -> Result<(Trial, Verdict), CommandError> {
+        let slim = stage.engine.image(id).await?;
+        let tried = stage.trial(&slim, Asking::Twice).await?;
+        let files = source::open(stage.engine, &slim, tried.mountinfo, stage.output).await?;
+        let trees = Trees { source: planned.files.tree(), slim: files.tree() };
+        let verdict = judge(self.plan, original, &tried.trial, trees, &Rules::default());
+        Ok((tried.trial, verdict))
+    }
+
+    /// Loads the image; interrupted, it is removed again.
+    async fn load(&self, slim: &SlimImage) -> Result<String, CommandError> {
+        let archive = DockerArchive::new(slim, &[])?;
+        let engine = self.cleanup.engine().clone();
+        // The receiver goes when this call is cancelled.
+        let (waiting, _waiter) = tokio::sync::oneshot::channel::<()>();
+        let work = async move {
+            let id = engine.load(archive).await?;
+            if waiting.is_closed() {
+                engine.remove_untagged(&id, &label()).await?;
+            }
+            Ok::<_, EngineError>(id)
+        };
+        Ok(self.cleanup.to_the_end("load the image", work).await?)
+    }
+}
+
+/// What only images of slim carry.
+fn label() -> String {
+    format!("{LABEL_PREFIX}capture.digest")
+}
+
+/// Adds what was missing to the evidence; how many names are new.
+fn heal(capture: &mut Capture, findings: &[Finding]) -> usize {
+    let mut healed = 0;
+    for missing in findings.iter().filter_map(Finding::missing) {
+        let key =
+            AccessKey { path: missing.requested.clone(), kind: AccessKind::Healed, outcome: Outcome::Found };
+        let record = AccessRecord {
+            pid: missing.pid,
+            comm: missing.process.clone().into_bytes(),
+            exe: missing.executable.clone().into_bytes(),
+            // After everything that was seen on the source image.
+            offset_ns: capture.header.duration_ns,
+            count: missing.count,
+        };
+        healed += usize::from(capture.accesses.insert(key, record).is_none());
+    }
+    healed
+}

@@ -1,0 +1,192 @@
+//! Trials as they might have been, and what is to be said of them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::*;
+use crate::{
+    capture::{AccessKey, fixture},
+    exercise::{
+        StepFailure, StepVerdict,
+        outcome::{Answer, Stability, fixture::body},
+        plan::{Action, BodyRule, HttpRequest, Step},
+    },
+    keep::RuleSpec,
+    rootfs::{FileKind, Inode, Timestamp},
+};
+
+fn plan() -> Plan {
+    Plan::new(vec![
+        Step::new(Action::Http(HttpRequest::get("/").unwrap())),
+        Step::new(Action::Exec { command: vec!["x".into()], exit_code: 0 }),
+    ])
+    .unwrap()
+}
+
+fn outcome(name: &str, verdict: StepVerdict, observed: Observed) -> StepOutcome {
+    StepOutcome { name: name.into(), verdict, observed, took: Duration::ZERO }
+}
+
+fn answer(status: u16, text: &str, stability: Stability) -> Observed {
+    Observed::Answer(Answer { status, body: body(text.as_bytes()), stability })
+}
+
+fn ended(code: i64) -> Observed {
+    Observed::Exit { code, output: body(b"") }
+}
+
+fn trial(first: Observed, second: Observed) -> Trial {
+    let outcomes =
+        vec![outcome("GET /", StepVerdict::Passed, first), outcome("exec x", StepVerdict::Passed, second)];
+    Trial { outcomes, accesses: Accesses::new(), lost: 0, log: Vec::new(), refused: None }
+}
+
+fn good() -> Trial {
+    trial(answer(200, "a", Stability::Stable), ended(0))
+}
+
+fn failing(why: StepFailure) -> Trial {
+    let outcomes = vec![outcome("GET /", StepVerdict::Failed(why), Observed::Nothing)];
+    Trial { outcomes, ..good() }
+}
+
+/// A name with ` -> ` is a symlink; one that ends in `/` a directory.
+fn tree(names: &[&str]) -> FileTree {
+    let mut tree = FileTree::default();
+    for name in names {
+        let (name, kind) = match name.split_once(" -> ") {
+            Some((name, target)) => (name, FileKind::Symlink(target.as_bytes().to_vec())),
+            None if name.ends_with('/') => (*name, FileKind::Directory),
+            None => (*name, FileKind::Regular),
+        };
+        let (mtime, xattrs) = (Timestamp::default(), BTreeMap::new());
+        let inode = Inode { kind, mode: 0o755, uid: 0, gid: 0, mtime, size: 1, xattrs };
+        tree.insert(ImagePath::new(name).unwrap(), inode);
+    }
+    tree
+}
+
+/// What is said of two trials whose images are both `/`, `/a` and `/l -> a`; of a failed one, the lines.
+fn said(source: &Trial, slim: &Trial) -> Vec<String> {
+    let whole = tree(&["/", "/a", "/l -> a"]);
+    said_of(source, slim, Trees { source: &whole, slim: &whole }, &Rules::default())
+}
+
+fn said_of(source: &Trial, slim: &Trial, trees: Trees<'_>, ignore: &Rules) -> Vec<String> {
+    match judge(&plan(), source, slim, trees, ignore) {
+        Verdict::Pass => vec!["pass".to_owned()],
+        Verdict::Inconclusive { why } => vec![format!("inconclusive: {why}")],
+        Verdict::Fail { findings } => findings.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn steps_are_compared() {
+    use Stability::{Stable, Unknown, Volatile};
+    assert_eq!(said(&good(), &good()), ["pass"]);
+    let flaky = |attempts| {
+        let mut trial = good();
+        trial.outcomes[0].verdict = StepVerdict::Flaky { attempts };
+        trial
+    };
+    assert_eq!(said(&good(), &flaky(2)), ["pass"], "a flaky step is not a broken one");
+    let status = trial(answer(204, "a", Stable), ended(0));
+    assert_eq!(said(&good(), &status), ["step GET / answers with status 204, on the source image with 200"]);
+    let exit = trial(answer(200, "a", Stable), ended(3));
+    assert_eq!(said(&good(), &exit), ["step exec x ends with exit code 3, on the source image with 0"]);
+    let refused = failing(StepFailure::Status { got: 500, expected: None });
+    assert_eq!(said(&good(), &refused), ["step GET / fails: answered with status 500"]);
+    let other = |stability| trial(answer(200, "b", stability), ended(0));
+    assert_eq!(said(&good(), &other(Stable)).len(), 1);
+    assert_eq!(said(&good(), &other(Unknown)).len(), 1);
+    assert_eq!(said(&good(), &other(Volatile)), ["pass"]);
+    assert_eq!(said(&other(Volatile), &good()), ["pass"]);
+    assert_eq!(said(&other(Unknown), &good()), ["pass"], "nobody knows whether the source's is stable");
+}
+
+#[test]
+fn bodies_may_be_ignored() {
+    let whole = tree(&["/"]);
+    let trees = Trees { source: &whole, slim: &whole };
+    let ignored = Step { body: BodyRule::Ignored, ..plan().steps()[0].clone() };
+    let plan = Plan::new(vec![ignored]).unwrap();
+    let other = trial(answer(200, "b", Stability::Stable), ended(0));
+    assert_eq!(judge(&plan, &good(), &other, trees, &Rules::default()), Verdict::Pass);
+}
+
+#[test]
+fn an_exercise_that_fails_on_the_source_judges_nothing() {
+    let wrong = || failing(StepFailure::Status { got: 404, expected: Some(200) });
+    let expected =
+        "inconclusive: step GET / fails on the source image already: answered with status 404 instead of 200";
+    for slim in [good(), wrong()] {
+        assert_eq!(said(&wrong(), &slim), [expected]);
+    }
+}
+
+#[test]
+fn a_trace_with_loss_passes_nothing() {
+    let lossy = |trial| Trial { lost: 7, ..trial };
+    assert_eq!(said(&lossy(good()), &good()), ["pass"], "what the source's trace lost, only excuses");
+    let lines = said(&good(), &lossy(good()));
+    assert!(lines[0].starts_with("inconclusive: the trace of the slim image lost 7 events"), "{lines:?}");
+    let broken = lossy(failing(StepFailure::Ended { code: 1 }));
+    assert_eq!(said(&good(), &broken), ["step GET / fails: the container ended with exit code 1"]);
+}
+
+fn looking(names: &[(&str, AccessKind, Outcome)]) -> Trial {
+    let accesses = names.iter().map(|(path, kind, outcome)| {
+        let (key, record) = fixture::access(path, *kind, 10, 1);
+        (AccessKey { outcome: *outcome, ..key }, record)
+    });
+    Trial { accesses: accesses.collect(), ..good() }
+}
+
+#[test]
+fn names_that_only_the_source_has() {
+    let source = tree(&["/", "/d/", "/d/a", "/d/b", "/d/l -> a", "/e"]);
+    let slim = tree(&["/", "/d/", "/d/b"]);
+    let trees = Trees { source: &source, slim: &slim };
+    let absent = Outcome::Failed(ENOENT);
+    let trial = looking(&[
+        ("/d/../d/a", AccessKind::Open, absent),
+        ("/d/l", AccessKind::Stat, absent),
+        ("/d/l", AccessKind::Readlink, absent),
+        ("/e", AccessKind::Open, Outcome::Failed(13)),
+        ("/d/a", AccessKind::Open, Outcome::Found),
+        ("/nowhere", AccessKind::Open, absent),
+        ("/d/b", AccessKind::Stat, absent),
+        ("/d/b", AccessKind::Exec, absent),
+    ]);
+    let process = quote(&fixture::access("/x", AccessKind::Open, 1, 1).1.comm);
+    let all = [
+        format!("/d/a is missing: it was to be opened by {process} (as /d/../d/a)"),
+        format!("/d/b cannot be executed by {process}: its interpreter is missing"),
+        format!("/d/a is missing: it was to be examined by {process} (as /d/l)"),
+        format!("/d/l is missing: it was to be read as a link by {process}"),
+    ];
+    let mut lines = said_of(&good(), &trial, trees, &Rules::default());
+    lines.sort();
+    let mut expected = all.to_vec();
+    expected.sort();
+    assert_eq!(lines, expected);
+
+    let ignore = RuleSpec { include: vec!["/d/a".into(), "/d/b".into()], ..RuleSpec::default() };
+    let ignore = Rules::compile(ignore).unwrap();
+    assert_eq!(said_of(&good(), &trial, trees, &ignore), all[3..]);
+    let both = looking(&[("/e", AccessKind::Open, absent)]);
+    assert_eq!(
+        said_of(&both, &both, trees, &Rules::default()),
+        ["pass"],
+        "the source looked in vain as well"
+    );
+}
+
+#[test]
+fn what_the_engine_and_the_loader_say() {
+    let refused = Trial { refused: Some("no such file".into()), outcomes: Vec::new(), ..good() };
+    assert_eq!(said(&good(), &refused), ["the container does not start: no such file"]);
+    let line = "x: error while loading shared libraries: libz.so.1: cannot open";
+    let log = || Trial { log: line.into(), ..good() };
+    assert_eq!(said(&good(), &log()), [format!("the container says: {line}")]);
+    assert_eq!(said(&log(), &log()), ["pass"]);
+}
