@@ -4,7 +4,7 @@
 //! the result is the same in any order and grows with the evidence; the same pattern is searched once.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     rc::Rc,
 };
 
@@ -167,7 +167,9 @@ impl<'a> Foresight<'a> {
         if let Some(known) = self.matches.get(pattern) {
             return Rc::clone(known);
         }
-        let found: Rc<[ImagePath]> = self.search(pattern).into();
+        let alternatives = pattern.alternatives();
+        let found: BTreeSet<ImagePath> = alternatives.iter().flat_map(|one| self.search(one)).collect();
+        let found: Rc<[ImagePath]> = found.into_iter().collect();
         self.matches.insert(pattern.clone(), Rc::clone(&found));
         found
     }

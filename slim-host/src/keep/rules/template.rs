@@ -12,6 +12,9 @@ use fast_glob::{glob_match, validate};
 
 use crate::path::quote;
 
+/// Alternatives of one pattern that are searched one by one.
+const MAX_ALTERNATIVES: usize = 256;
+
 /// Why a pattern is none.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum TemplateError {
@@ -165,6 +168,22 @@ impl Pattern {
         (unescape(&self.0[..slash.max(1)]), &self.0[slash + 1..])
     }
 
+    /// The patterns that it stands for, without braces in front of the first wildcard: each has a longer literal
+    /// head, and `/{etc,usr/lib}/x` need not look at the whole image. Beyond [`MAX_ALTERNATIVES`], itself.
+    pub(crate) fn alternatives(&self) -> Vec<Self> {
+        let (mut done, mut open) = (Vec::new(), vec![self.0.clone()]);
+        while let Some(glob) = open.pop() {
+            match first_braces(&glob) {
+                Some(choices) if open.len() + choices.len() + done.len() <= MAX_ALTERNATIVES => {
+                    open.extend(choices);
+                }
+                Some(_) => return vec![self.clone()],
+                None => done.extend(Self::new(&glob)),
+            }
+        }
+        done
+    }
+
     /// Whether `path` matches.
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
         glob_match(&self.0, path)
@@ -190,6 +209,30 @@ impl Below {
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
         if self.literal { path == self.head } else { glob_match(&self.glob, path) }
     }
+}
+
+/// The globs that stand for the one with braces as its first wildcard; `None` when it has none there, or they are not
+/// closed.
+fn first_braces(glob: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let begin = first_meta(glob).filter(|&at| glob.get(at) == Some(&b'{'))?;
+    let (mut depth, mut at, mut from, mut choices) = (0_usize, begin, begin + 1, Vec::new());
+    loop {
+        match glob.get(at)? {
+            b'\\' => at += 1,
+            b'{' => depth += 1,
+            b',' if depth == 1 => {
+                choices.push(glob.get(from..at)?);
+                from = at + 1;
+            }
+            b'}' if depth == 1 => break,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    choices.push(glob.get(from..at)?);
+    let (head, tail) = (glob.get(..begin)?, glob.get(at + 1..)?);
+    Some(choices.into_iter().map(|choice| [head, choice, tail].concat()).collect())
 }
 
 /// Where the first byte stands that is not matched literally.
@@ -267,6 +310,25 @@ mod tests {
         for text in ["/[a", "/{a,b", "/a\\"] {
             assert!(matches!(Template::parse(text), Err(TemplateError::Glob(_))), "{text}");
         }
+    }
+
+    #[test]
+    fn braces_in_front_of_wildcards_are_searched_one_by_one() {
+        for (glob, expected) in [
+            ("/{a,b/{c,d}}/x*", &["/a/x*", "/b/c/x*", "/b/d/x*"][..]),
+            ("/usr/{,local/}bin/*", &["/usr/bin/*", "/usr/local/bin/*"]),
+            ("/a*/{b,c}", &["/a*/{b,c}"]),
+            ("/a\\{b,c}", &["/a\\{b,c}"]),
+            ("/{a\\,b,c}", &["/a\\,b", "/c"]),
+        ] {
+            let pattern = Pattern::new(glob.as_bytes()).unwrap();
+            let mut found: Vec<String> =
+                pattern.alternatives().into_iter().map(|p| String::from_utf8(p.0).unwrap()).collect();
+            found.sort();
+            assert_eq!(found, expected, "{glob}");
+        }
+        let many = Pattern::new("/{a,b}".repeat(9).as_bytes()).unwrap();
+        assert_eq!(many.alternatives(), [many]);
     }
 
     #[test]
