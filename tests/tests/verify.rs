@@ -63,7 +63,7 @@ fn redis_passes_with_its_health_check_a_restart_and_a_stop() -> Result<()> {
     let scratch = Scratch::new()?;
     let steps =
         ["healthcheck", "restart", "healthcheck", "stop"].map(|step| format!("[[step]]\n{step} = {{}}\n"));
-    scratch.write("e.toml", &format!("[[step]]\ntcp = {{}}\n{}", steps.concat()))?;
+    scratch.write("e.toml", format!("[[step]]\ntcp = {{}}\n{}", steps.concat()))?;
     passes("redis", &["--exercise", &scratch.file("e.toml")])
 }
 

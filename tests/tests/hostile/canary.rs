@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use slim_tests::{Run, Scratch};
 
 /// A file of the host that must stay there.
-pub struct Canary {
+pub(crate) struct Canary {
     /// The directory that holds it alone.
     pub scratch: Scratch,
     /// Its path.
@@ -16,7 +16,7 @@ pub struct Canary {
 }
 
 impl Canary {
-    pub fn plant() -> Result<Canary> {
+    pub(crate) fn plant() -> Result<Canary> {
         let mut random = [0; 16];
         std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut random)?;
         let secret = format!("canary-{:032x}", u128::from_ne_bytes(random));
@@ -26,12 +26,12 @@ impl Canary {
     }
 
     /// Its path by way of more parents than the host has.
-    pub fn relative(&self) -> String {
+    pub(crate) fn relative(&self) -> String {
         format!("{}{}", "../".repeat(40), self.path.trim_start_matches('/'))
     }
 
     /// Neither what slim said nor what it wrote holds the secret.
-    pub fn is_absent(&self, runs: &[&Run], outputs: &Path) -> Result<()> {
+    pub(crate) fn is_absent(&self, runs: &[&Run], outputs: &Path) -> Result<()> {
         let holds =
             |bytes: &[u8]| bytes.windows(self.secret.len()).any(|part| part == self.secret.as_bytes());
         for run in runs {
