@@ -153,6 +153,15 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("symlinkat to what is there", "/dir/file", ""),
     ("not executable", "/bin/plain", ""),
     ("x32", "/file", ""),
+    ("not to be written", "/private/file", ""),
+    ("bind to what is there", "/file", ""),
+    // The directory in which a name was made: only an open that makes one passes by the file system hooks.
+    ("mkdir", "/dir", ""),
+    ("mkdir with a slash", "/dir", ""),
+    ("mkdir of what is there", "/dir", ""),
+    ("mknod", "/dir", ""),
+    ("bind", "/dir", ""),
+    ("connect", "/dir", ""),
     // What a string leaves open, or tells wrongly.
     ("lstat", "/file", ""),
     ("lchown", "/file", ""),
@@ -178,12 +187,14 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("on another mount", "", "/mnt"),
     ("another mount", "", "/mnt"),
     ("absent on another mount", "", "/mnt"),
+    ("new names on another mount", "", "/mnt"),
     ("deep in another mount", "", "/dir/sub"),
     ("mount on a mount", "", "/mnt"),
     // What is no system call with a path.
     ("received", "", "/file"),
     ("io_uring open", "", "/file, /link"),
     ("io_uring statx", "", "/dir/file"),
+    ("open by io_uring", "", "/file"),
 ];
 
 /// Two tracers on the same processes: each object is reported however it is reached, and both agree about the image.
