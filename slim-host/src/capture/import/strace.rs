@@ -16,13 +16,15 @@ use std::{
 };
 
 use self::{
+    ends::{child_number, makes_process},
     line::{Body, Head, Time},
     process::Order,
-    tracker::{Foreknown, Tracker, child_number, makes_process},
+    tracker::{Foreknown, Tracker},
 };
 use super::{Imported, Input, Place, lines};
 use crate::path::RequestedPath;
 
+mod ends;
 mod errno;
 mod line;
 mod process;
