@@ -210,11 +210,6 @@ fn a_shell_pipeline() -> Result<()> {
 }
 
 #[test]
-fn a_shell_pipeline_over_containerd_layers() -> Result<()> {
-    check(Engine::containerd(), &PIPELINE)
-}
-
-#[test]
 fn python_imports() -> Result<()> {
     let script = "/opt/venv/bin/python -c 'import asyncio, ctypes, email, http.client, json, sqlite3, ssl, unittest, \
                   xml.etree.ElementTree, zipfile, app, gunicorn.app.wsgiapp'";

@@ -43,9 +43,16 @@ const REFUSALS: &[Refusal] = &[
     row(
         "build IMAGE -o zip:new.zip",
         2,
-        &["\"zip:new.zip\" has no known format", "docker-archive:FILE or oci:DIR"],
+        &[
+            "\"zip:new.zip\" has no known format",
+            "docker-archive:FILE, oci:DIR, oci-archive:FILE or rootfs:FILE",
+        ],
     ),
-    row("build IMAGE -o oci:", 2, &["\"oci:\" names no path; write docker-archive:FILE or oci:DIR"]),
+    row(
+        "build IMAGE -o oci:",
+        2,
+        &["\"oci:\" names no path; write docker-archive:FILE, oci:DIR, oci-archive:FILE or rootfs:FILE"],
+    ),
     row("explain good.slim bin/first", 2, &["path bin/first is not absolute"]),
     // The engine.
     row(

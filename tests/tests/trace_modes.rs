@@ -217,7 +217,8 @@ fn united_captures_keep_what_any_of_them_used() -> Result<()> {
         file
     });
     let from = files.iter().flat_map(|file| ["--from", file]);
-    slim.run(["build", &source, "--tag", target.tag()].into_iter().chain(from)).expect(0);
+    slim.run(["build", &source, "--level", "strict", "--tag", target.tag()].into_iter().chain(from))
+        .expect(0);
 
     let kept: BTreeSet<String> = target
         .entries()?

@@ -156,7 +156,18 @@ fn a_container_of_plain_runc_is_traced_by_process_and_by_group() -> Result<()> {
 
     // The engine has the image, and the fingerprint of its files says that it is this one; another is refused.
     let target = Image::reserve(&engine, "runc");
-    let build = ["build", &source, "--tag", target.tag(), "--from", &by_pid, "--from", &by_group];
+    let build = [
+        "build",
+        &source,
+        "--level",
+        "strict",
+        "--tag",
+        target.tag(),
+        "--from",
+        &by_pid,
+        "--from",
+        &by_group,
+    ];
     slim.run(build).expect(0);
     let kept: BTreeSet<String> = target
         .entries()?
