@@ -13,8 +13,14 @@ use crate::{case::Case, plan};
 /// Name; steps as in [`Case`]; what each of [`SOURCES`] reports, in their order.
 type Operation = (&'static str, &'static str, [&'static str; SOURCES.len()]);
 
-/// A source with its name, and how to ask the tracer for it alone.
-const SOURCES: [(&str, fn() -> Options); 1] = [("system calls", Options::default)];
+/// A column of the table.
+struct Source {
+    name: &'static str,
+    /// Asks the tracer for this source alone.
+    options: fn() -> Options,
+}
+
+const SOURCES: [Source; 1] = [Source { name: "system calls", options: Options::default }];
 
 const OPERATIONS: &[Operation] = &[
     // The ways to open.
@@ -120,15 +126,15 @@ fn each_source_reports_what_it_can_know() -> Result<()> {
     }
     let (tree, hierarchy) = (Tree::new()?, Hierarchy::unified()?);
     let mut wrong = Vec::new();
-    for (column, (source, options)) in SOURCES.iter().enumerate() {
-        let mut session = Session::start(&options())?;
+    for (column, source) in SOURCES.iter().enumerate() {
+        let mut session = Session::start(&(source.options)())?;
         for (target, (name, steps, expected)) in (0..).zip(OPERATIONS) {
             let Some(case) = Case::read(name, steps)? else { continue };
             let group = hierarchy.group()?;
             session.watch(&group, target)?;
             let seen = case.run(|| plan(&tree, Entry::Pivot).in_group(&group), &mut session, target)?;
             if seen != expected[column] {
-                wrong.push(format!("{source}, {name}: {seen:?} instead of {:?}", expected[column]));
+                wrong.push(format!("{}, {name}: {seen:?} instead of {:?}", source.name, expected[column]));
             }
         }
     }
