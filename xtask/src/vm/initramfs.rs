@@ -51,3 +51,39 @@ impl Initramfs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_directory_comes_once_and_before_what_it_holds() -> Result<()> {
+        let path = std::env::temp_dir().join(format!("slim-initramfs-{}", std::process::id()));
+        let mut archive = Initramfs::create(&path)?;
+        for name in ["/init", "/a/b/one", "/a/b/two"] {
+            archive.add(Path::new(name), name.as_bytes())?;
+        }
+        archive.finish()?;
+        let mut file = File::open(&path)?;
+        std::fs::remove_file(&path)?;
+        let mut entries = Vec::new();
+        loop {
+            let reader = cpio::NewcReader::new(file)?;
+            let entry = reader.entry();
+            if entry.is_trailer() {
+                break;
+            }
+            entries.push((entry.name().to_owned(), entry.mode(), entry.file_size()));
+            file = reader.finish()?;
+        }
+        let expected = [
+            ("init", PROGRAM, 5),
+            ("a", DIRECTORY, 0),
+            ("a/b", DIRECTORY, 0),
+            ("a/b/one", PROGRAM, 8),
+            ("a/b/two", PROGRAM, 8),
+        ];
+        assert_eq!(entries, expected.map(|(name, mode, size)| (name.to_owned(), mode, size)));
+        Ok(())
+    }
+}
