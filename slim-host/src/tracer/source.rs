@@ -84,7 +84,8 @@ pub(super) fn line(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |mut text, cause| {
         let cause = cause.to_string();
-        // The verifier's log has many lines; the first tells which check failed.
+        // What follows in aya's words is the verifier's log, of many lines.
+        let cause = cause.split(". Verifier output:").next().unwrap_or_default();
         let cause = cause.lines().next().unwrap_or_default();
         if !text.contains(cause) {
             text.push_str(": ");
@@ -92,4 +93,47 @@ pub(super) fn line(error: &dyn std::error::Error) -> String {
         }
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot attach to kernel function vfs_open")]
+    struct Refused {
+        source: Cause,
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the BPF_PROG_LOAD syscall returned {source}. Verifier output: R1\nR2")]
+    struct Cause {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        let refused = Refused { source: Cause { source: std::io::Error::from_raw_os_error(libc::EPERM) } };
+        assert_eq!(
+            line(&refused),
+            "cannot attach to kernel function vfs_open: the BPF_PROG_LOAD syscall returned Operation not permitted \
+             (os error 1)"
+        );
+    }
+
+    #[test]
+    fn what_is_not_seen_is_said_beside_the_fallback() {
+        let plain = Sources {
+            used: vec![Source::Syscalls, Source::Vfs],
+            functions: vec!["vfs_open"],
+            fallback: None,
+            unseen: vec![],
+        };
+        assert_eq!((plain.to_string().as_str(), plain.remarks()), ("syscalls and vfs (vfs_open)", None));
+        let other = Sources { fallback: Some("refused".to_owned()), unseen: vec!["a", "b"], ..plain };
+        assert_eq!(
+            other.remarks().as_deref(),
+            Some("refused; not seen on this kernel: a; not seen on this kernel: b")
+        );
+    }
 }

@@ -238,10 +238,9 @@ fn initialise(path: &Path, header: &Header) -> rusqlite::Result<()> {
             header.started_unix,
         ],
     )?;
-    for (name, value) in [("sources", &header.sources), ("fallback", &header.fallback)] {
-        if !value.is_empty() {
-            tx.execute("INSERT INTO about (name, value) VALUES (?, ?)", params![name, value])?;
-        }
+    let about = [("sources", &header.sources), ("fallback", &header.fallback)];
+    for (name, value) in about.into_iter().filter(|(_, value)| !value.is_empty()) {
+        tx.execute("INSERT INTO about (name, value) VALUES (?, ?)", params![name, value])?;
     }
     for (position, diff_id) in (0_i64..).zip(&image.diff_ids) {
         tx.execute("INSERT INTO layer (position, diff_id) VALUES (?, ?)", params![position, diff_id])?;
