@@ -132,7 +132,7 @@ fn each_source_reports_what_it_can_know() -> Result<()> {
             session.watch(&group, target)?;
             let seen = case.run(|| plan(&tree, Entry::Pivot).in_group(&group), &mut session, target)?;
             if seen != expected[column] {
-                wrong.push(format!("{}, {name}: {seen:?} instead of {:?}", source.name, expected[column]));
+                wrong.push(format!("{}, {name}: {seen:?} instead of {:?}", source, expected[column]));
             }
         }
     }
