@@ -4,10 +4,10 @@ use anyhow::Result;
 use serde_json::Value;
 use slim_tests::{Container, Engine, Scratch, Slim, require};
 
-/// Waits for a signal, so that both tracers are there before anything of note happens; then relative paths, directories,
-/// children and programs.
-const WORKLOAD: &str = "trap 'go=1' USR1; while [ -z \"$go\" ]; do sleep 0.05; done; cd /etc && cat passwd \
-    ../etc/os-release; (cd /usr/share && ls base-files); readlink /bin/sh; [ -r shadow ]; exec sh -c 'cd /; cat etc/hostname'";
+/// Waits for a signal without running anything, so that both tracers are there before anything happens; then relative
+/// paths, directories, children and programs.
+const WORKLOAD: &str = "trap : USR1; read -r never; cd /etc && cat passwd ../etc/os-release; \
+    (cd /usr/share && ls base-files); readlink /bin/sh; [ -r shadow ]; exec sh -c 'cd /; cat etc/hostname'";
 
 #[test]
 fn strace_and_our_own_trace_lead_to_the_same_image() -> Result<()> {
@@ -15,7 +15,8 @@ fn strace_and_our_own_trace_lead_to_the_same_image() -> Result<()> {
     let source = require!(engine.test_image("base"));
     let slim = require!(Slim::find(&engine));
     let scratch = Scratch::new()?;
-    let container = Container::run(&engine, &source, &["--network", "none"], &["sh", "-c", WORKLOAD])?;
+    let container =
+        Container::run(&engine, &source, &["--interactive", "--network", "none"], &["sh", "-c", WORKLOAD])?;
     let (name, pid) = (container.name(), container.pid()?);
 
     let (own, lines, imported) =

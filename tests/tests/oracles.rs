@@ -44,6 +44,9 @@ const LOADER: &str = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
 /// The ways to it: the interpreter that programs name is `/lib64/ld-linux-x86-64.so.2`.
 const WAYS_TO_THE_LOADER: [&str; 2] = ["/lib64", "/usr/lib64/ld-linux-x86-64.so.2"];
 
+/// A file of every test image that no workload uses.
+const MARKER: &str = "usr/share/base-files/motd";
+
 /// A container whose shell waits for its input.
 struct Waiting<'e> {
     container: Container<'e>,
@@ -87,6 +90,13 @@ impl<'e> Waiting<'e> {
         Ok(())
     }
 
+    /// Waits until `trace` has swept what the workload left: looks at a file from outside, where only a sweep sees it.
+    fn is_swept(&self, trace: &mut Started) -> Result<()> {
+        std::fs::metadata(format!("/proc/{}/root/{MARKER}", self.container.pid()?)).context(MARKER)?;
+        trace.until_it_writes(MARKER);
+        Ok(())
+    }
+
     fn end(mut self) -> Result<()> {
         self.go_on()?;
         drop(self.input.take());
@@ -114,7 +124,7 @@ fn observe(
     // An image of its own, or the containers of other tests would be in the capture.
     let (scratch, own) = (Scratch::new()?, Image::derive(engine, source, "oracle")?);
     let file = scratch.file("traced.slim");
-    let trace = ["trace", "--image", own.tag(), "--until-exit", "--output", &file];
+    let trace = ["trace", "--image", own.tag(), "--until-exit", "--output", &file, "--format", "jsonl"];
     let mut trace = Started::of(&mut slim.command(trace));
     trace.until_it_says("tracing ");
 
@@ -128,6 +138,7 @@ fn observe(
     waiting.work()?;
     let opened = watch.finish()?;
     let swept = oracle::sweep(&waiting.container)?;
+    waiting.is_swept(&mut trace)?;
     waiting.end()?;
     let asked = strace.finish()?;
     trace.finish().expect(0);
