@@ -14,6 +14,7 @@ pub mod exercise;
 pub mod exit;
 pub mod image;
 pub mod keep;
+mod memory;
 mod mountinfo;
 pub mod output;
 pub mod package_data;

@@ -28,10 +28,11 @@ use super::{
 };
 use crate::{
     capture::{AccessKey, AccessRecord, Accesses, Capture, Header, ImageIdentity, Status},
+    memory,
     output::{Live, LiveCounts, Output},
     path::quote,
     report::{AccessLine, json::Document},
-    tracer::{Aggregate, CgroupMode, Loss, Tracer},
+    tracer::{Aggregate, CgroupMode, Loss, Tracer, TracerError},
 };
 
 mod attach;
@@ -124,12 +125,18 @@ impl Session {
         check_privileges()?;
         let options = machine.options(manner);
         let mode = machine.mode;
-        let loaded = |_| CommandError::Defect("loaded the kernel programs");
-        let (tracer, sweeps) = tokio::join!(
-            tokio::task::spawn_blocking(move || Tracer::start(&options)),
-            tokio::task::spawn_blocking(move || Sweeps::start(manner.sweeping)),
-        );
-        let (tracer, sweeps) = (tracer.map_err(loaded)??, sweeps.map_err(loaded)?);
+        // One after the other where the kernel's description of itself is read, and on one thread, whose allocator then
+        // uses the same memory for both: it is most of what slim ever takes. The kernel's checks run side by side.
+        let loading = move || {
+            let sweeps = Sweeps::load(manner.sweeping);
+            let tracer = Tracer::start(&options);
+            let sweeps = Sweeps::start(sweeps);
+            memory::give_back();
+            Ok::<_, TracerError>((tracer?, sweeps))
+        };
+        let (tracer, sweeps) = tokio::task::spawn_blocking(loading)
+            .await
+            .map_err(|_| CommandError::Defect("loaded the kernel programs"))??;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {

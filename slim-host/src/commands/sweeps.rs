@@ -19,7 +19,7 @@ use crate::{
         cgroup::Group,
         root::RootMount,
         sweep::{
-            Home, Pending, Sweep, SweepError, Sweeper,
+            Home, Loading, Pending, Sweep, SweepError, Sweeper,
             confidence::judge,
             signs::{self, Container},
         },
@@ -71,6 +71,10 @@ pub(super) struct Subject<'a> {
     pub command: &'a [String],
 }
 
+/// Sweeps whose program is being loaded, if there are to be any.
+#[derive(Debug)]
+pub(super) struct Starting(Option<Result<Loading, SweepError>>);
+
 /// The sweeps of a trace.
 #[derive(Debug)]
 pub(super) struct Sweeps {
@@ -105,14 +109,20 @@ struct Landed {
 }
 
 impl Sweeps {
-    /// Loads the program. Where that fails, no sweep takes place, and the report says why.
-    pub(super) fn start(sweeping: Sweeping) -> Self {
-        let (sweeper, problem) = match sweeping {
-            Sweeping::Off => (None, None),
-            Sweeping::On => match Sweeper::start() {
-                Ok(sweeper) => (Some(sweeper), None),
-                Err(error) => (None, Some(told(&error))),
-            },
+    /// Begins to load the program.
+    pub(super) fn load(sweeping: Sweeping) -> Starting {
+        Starting(match sweeping {
+            Sweeping::Off => None,
+            Sweeping::On => Some(Sweeper::load()),
+        })
+    }
+
+    /// Waits until the program is loaded. Where that fails, no sweep takes place, and the report says why.
+    pub(super) fn start(Starting(loading): Starting) -> Self {
+        let (sweeper, problem) = match loading.map(|loading| loading.and_then(Loading::finish)) {
+            None => (None, None),
+            Some(Ok(sweeper)) => (Some(sweeper), None),
+            Some(Err(error)) => (None, Some(told(&error))),
         };
         let mut sweeps = Self {
             sweeper,
@@ -265,7 +275,7 @@ mod tests {
 
     #[test]
     fn without_a_sweeper_nothing_happens() {
-        let mut sweeps = Sweeps::start(Sweeping::Off);
+        let mut sweeps = Sweeps::start(Sweeps::load(Sweeping::Off));
         assert!(sweeps.poll(Instant::now()).is_empty() && sweeps.last().is_empty());
         assert_eq!(sweeps.told(0), None);
     }

@@ -135,8 +135,10 @@ impl Tracer {
             let requests = io_uring::requests(&btf)?;
             (config(&btf, options, requests)?, requests, Fitting::look_up(&btf, options.absent_functions)?)
         };
-        let aya_btf = AyaBtf::from_sys_fs().map_err(|source| TracerError::Btf { source })?;
+        // A new loader has read the description already and forgets it here: for once, not for the third time at once.
         let mut loader = EbpfLoader::new();
+        loader.btf(None);
+        let aya_btf = AyaBtf::from_sys_fs().map_err(|source| TracerError::Btf { source })?;
         loader
             .btf(Some(&aya_btf))
             .override_global("CONFIG", &config, true)

@@ -41,8 +41,8 @@ mod program;
 pub mod signs;
 
 pub use names::{Name, NameKind};
-use program::Program;
 pub use program::Steps;
+use program::{Plan, Program};
 
 /// How many sweeps may wait for the thread: one for each container, and nobody asks again before the answer.
 const WAITING: usize = 16;
@@ -205,6 +205,24 @@ impl Pending {
     }
 }
 
+/// A sweeper whose program the kernel checks.
+#[derive(Debug)]
+pub struct Loading {
+    sweeper: Sweeper,
+    is_ready: Receiver<Result<(), SweepError>>,
+}
+
+impl Loading {
+    /// Waits until it can sweep.
+    ///
+    /// # Errors
+    /// When the kernel refuses the program.
+    pub fn finish(self) -> Result<Sweeper, SweepError> {
+        self.is_ready.recv().unwrap_or(Err(SweepError::Ended))?;
+        Ok(self.sweeper)
+    }
+}
+
 /// The thread that sweeps, with the program that it runs. Dropping it frees both.
 #[derive(Debug)]
 pub struct Sweeper {
@@ -217,12 +235,22 @@ impl Sweeper {
     /// # Errors
     /// When this kernel, this build or our privileges do not suffice; the message says which.
     pub fn start() -> Result<Self, SweepError> {
+        Self::load()?.finish()
+    }
+
+    /// As [`Self::start`], but the kernel checks the program meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn load() -> Result<Loading, SweepError> {
+        let plan = Plan::make()?;
         let (requests, receiver) = sync_channel(WAITING);
         let (ready, is_ready) = sync_channel(1);
         let thread = thread::Builder::new().name("slim-sweep".to_owned());
-        thread.spawn(move || serve(&receiver, &ready)).map_err(|source| SweepError::Thread { source })?;
-        is_ready.recv().unwrap_or(Err(SweepError::Ended))?;
-        Ok(Self { requests })
+        thread
+            .spawn(move || serve(plan, &receiver, &ready))
+            .map_err(|source| SweepError::Thread { source })?;
+        Ok(Loading { sweeper: Self { requests }, is_ready })
     }
 
     /// Asks for a sweep of `home`. At most a handful may be on their way at once; one more waits for room.
@@ -254,8 +282,8 @@ impl Sweeper {
 }
 
 /// The life of the thread.
-fn serve(requests: &Receiver<Request>, ready: &SyncSender<Result<(), SweepError>>) {
-    let mut program = match own_directory().and_then(|()| Program::load()) {
+fn serve(plan: Plan, requests: &Receiver<Request>, ready: &SyncSender<Result<(), SweepError>>) {
+    let mut program = match own_directory().and_then(|()| Program::load(plan)) {
         Ok(program) => program,
         Err(error) => return drop(ready.send(Err(error))),
     };

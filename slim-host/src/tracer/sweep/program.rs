@@ -11,6 +11,7 @@ use aya::{
     programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use slim_common::{
+    config::Config,
     limits::SWEEP_STEPS,
     sweep::{SweepState, command, status},
 };
@@ -73,9 +74,15 @@ pub(super) struct Program {
     ring: RingBuf<MapData>,
 }
 
-impl Program {
-    /// Loads it for the running kernel.
-    pub(super) fn load() -> Result<Self, SweepError> {
+/// What loads it into the running kernel. Reading the kernel's description takes most of the memory and half of the time.
+pub(super) struct Plan {
+    loader: EbpfLoader<'static>,
+    config: Config,
+}
+
+impl Plan {
+    /// For the running kernel.
+    pub(super) fn make() -> Result<Self, SweepError> {
         if OBJECT.is_empty() {
             return Err(TracerError::Stub.into());
         }
@@ -85,10 +92,20 @@ impl Program {
             config(&Btf::parse(&bytes).map_err(TracerError::from)?, &Options::default(), None)?
         };
         let mut loader = EbpfLoader::new();
-        loader.btf(None).override_global("CONFIG", &config, true);
+        loader.btf(None);
         for (map, entries) in UNUSED {
             loader.map_max_entries(map, entries);
         }
+        Ok(Self { loader, config })
+    }
+}
+
+impl Program {
+    /// Loads it.
+    pub(super) fn load(Plan { loader, config }: Plan) -> Result<Self, SweepError> {
+        // Shorter lived than the plan's own, as the configuration is.
+        let mut loader: EbpfLoader<'_> = loader;
+        loader.override_global("CONFIG", &config, true);
         let mut ebpf = loader.load(OBJECT).map_err(|source| TracerError::Load { source })?;
         load(&mut ebpf)?;
         let failed = |name| move |source| TracerError::MapAccess { name, source };
