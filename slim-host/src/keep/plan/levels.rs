@@ -161,6 +161,10 @@ fn rule_errors_name_file_rule_and_field() {
             "keep of rule a in my.toml uses a placeholder that only when.path and when.listed fill",
         ),
         (
+            "[[rule]]\nname='a'\nwhy='b'\non='kept'\nwhen.symbol=['dlopen']\nkeep=['/x']",
+            "on of rule a in my.toml goes with when.path and when.listed: ELF files count when they are used",
+        ),
+        (
             "[[rule]]\nname='shell'\nwhy='b'\nwhen.always=true\nkeep=['/x']",
             "name of rule shell in my.toml names a rule that exists already",
         ),

@@ -302,6 +302,14 @@ fn rule(file: &str, at: usize, table: toml::Table) -> Result<Rule, RulesError> {
     if path.is_empty() && listed.is_empty() && keep.iter().chain(&except).any(Template::needs_path) {
         return Err(bad(file, &name, "keep", "uses a placeholder that only when.path and when.listed fill"));
     }
+    if raw.on != On::Used && !(library.is_empty() && symbol.is_empty()) {
+        return Err(bad(
+            file,
+            &name,
+            "on",
+            "goes with when.path and when.listed: ELF files count when they are used",
+        ));
+    }
     if raw.why.trim().is_empty() {
         return Err(bad(file, &name, "why", "is empty: say what breaks without the rule"));
     }
