@@ -132,16 +132,11 @@ pub enum CommandError {
         /// Images that are called nearly so.
         similar: Vec<String>,
     },
-    /// A container that is to be watched does not run.
+    /// A container that is to be watched does not run; it and its image (quoted).
     #[error(
-        "container {container} is not running: start it, or watch its image, {image}, to see containers that start later"
+        "container {0} is not running: start it, or watch its image, {1}, to see containers that start later"
     )]
-    Asleep {
-        /// The container (quoted).
-        container: String,
-        /// Its image (quoted).
-        image: String,
-    },
+    Asleep(String, String),
     /// An image without the labels of slim.
     #[error(
         "image {0} was not built by slim, so nobody knows what was removed from it: name the image that it was made of with --source"
@@ -164,12 +159,9 @@ pub enum CommandError {
     /// One source for several images.
     #[error("--source names one image, and {0} slim images are to be watched: watch them one by one")]
     SourceOfMany(usize),
-    /// A watch found something.
-    #[error("{} looked for", if *.findings == 1 { "1 removed file was".to_owned() } else { format!("{} removed files were", .findings) })]
-    LookedFor {
-        /// How many removed files.
-        findings: usize,
-    },
+    /// A watch found so many removed files.
+    #[error("removed files were looked for: {}", counted(*.0))]
+    LookedFor(usize),
     /// A compose project of which nothing runs.
     #[error(
         "no container of compose project {project} is running{}: start it with `docker-compose -p {project} up -d`",
@@ -341,13 +333,13 @@ impl CommandError {
             | Self::Packages(_)
             | Self::PackageData(_)
             | Self::Archive(_) => Exit::Build,
-            Self::NotVerified { .. } | Self::LookedFor { .. } => Exit::Verify,
+            Self::NotVerified { .. } | Self::LookedFor(_) => Exit::Verify,
             Self::Engine(_)
             | Self::Exercise(_)
             | Self::Inconclusive(_)
             | Self::NotRunning(_)
             | Self::NothingToWatch { .. }
-            | Self::Asleep { .. }
+            | Self::Asleep(..)
             | Self::SourceGone { .. }
             | Self::NoProject { .. }
             | Self::NoProcess(_)

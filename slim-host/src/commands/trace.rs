@@ -32,8 +32,8 @@ mod vanished;
 mod watching;
 
 pub(super) use end::{End, Watched, all_ended};
-pub(super) use subject::Traced;
-pub(super) use watching::{Listening, Setup, Tracing, Wanted};
+pub(super) use subject::{Traced, Wanted};
+pub(super) use watching::{Listening, Setup, Tracing};
 
 use end::Ends;
 use located::{Identified, Located};

@@ -23,7 +23,7 @@ use crate::{
     cli::{ExecCommand, Format, WatchArgs},
     engine::{ContainerView, Engine, SourceImage},
     keep::{RuleSpec, Rules},
-    output::{Output, text},
+    output::{Live, Output, text},
     path::quote,
     report::{WatchReport, WatchedImage, terminal},
     tracer::{Choice, Newcomers},
@@ -78,18 +78,7 @@ async fn watch(
         Some(address) => Some(Metrics::bind(address).await?),
         None => None,
     };
-    let files = files(args, &subjects);
-    let (mut pairs, mut wanted, mut lineages) = (Vec::new(), Vec::new(), Vec::new());
-    if args.source.is_some() && subjects.all.len() > 1 {
-        return Err(CommandError::SourceOfMany(subjects.all.len()));
-    }
-    for (slim, file) in subjects.all.iter().zip(files) {
-        let mut lineage = lineage::of(engine, slim, args.source.as_deref()).await?;
-        pairs.push(pair(context, engine, slim, &mut lineage, &subjects.containers).await?);
-        let (image, evidence_of) = (slim.identity(), lineage.source.identity());
-        wanted.push(Wanted { image, evidence_of, file, warnings: Vec::new() });
-        lineages.push(lineage);
-    }
+    let Prepared { pairs, wanted, lineages } = prepare(context, args, engine, &subjects).await?;
     let names: Vec<String> = subjects.all.iter().map(|image| image.reference.clone()).collect();
     let (sieve, notebook, heard) = Sieve::new(pairs, ignore, now_ns());
     // Listening starts before we look who runs, or a container that starts in between would be missed.
@@ -120,12 +109,7 @@ async fn watch(
                 never = serving => match never {},
             }
         });
-        if subjects.images.is_empty() {
-            tracing.until(end, &live).await
-        } else {
-            let source = Listening { engine, images: &subjects.images, since, until_exit: false };
-            tracing.listen(end, source, &live).await
-        }
+        follow(&mut tracing, engine, &subjects, since, end, &live).await
     };
     signals.trace_is_over();
     // Whatever ended it, what was found until then is worth having.
@@ -139,6 +123,50 @@ async fn watch(
     conclude(context, &names, lineages, traced, &notebook.borrow())
 }
 
+/// What is known of the images before the watch begins, in their order.
+struct Prepared {
+    pairs: Vec<Pair>,
+    wanted: Vec<Wanted>,
+    lineages: Vec<Lineage>,
+}
+
+/// Finds the source of each slim image, and reads the names of both.
+async fn prepare(
+    context: &Context,
+    args: &WatchArgs,
+    engine: &Engine,
+    subjects: &Subjects,
+) -> Result<Prepared, CommandError> {
+    if args.source.is_some() && subjects.all.len() > 1 {
+        return Err(CommandError::SourceOfMany(subjects.all.len()));
+    }
+    let mut prepared = Prepared { pairs: Vec::new(), wanted: Vec::new(), lineages: Vec::new() };
+    for (slim, file) in subjects.all.iter().zip(files(args, subjects)) {
+        let mut lineage = lineage::of(engine, slim, args.source.as_deref()).await?;
+        prepared.pairs.push(pair(context, engine, slim, &mut lineage, &subjects.containers).await?);
+        let (image, evidence_of) = (slim.identity(), lineage.source.identity());
+        prepared.wanted.push(Wanted { image, evidence_of, file, warnings: Vec::new() });
+        prepared.lineages.push(lineage);
+    }
+    Ok(prepared)
+}
+
+/// Watches until `end`; with images also every container that starts meanwhile.
+async fn follow(
+    tracing: &mut Tracing,
+    engine: &Engine,
+    subjects: &Subjects,
+    since: std::time::SystemTime,
+    end: impl Future<Output = Result<End, CommandError>> + Unpin,
+    live: &Live,
+) -> Result<End, CommandError> {
+    if subjects.images.is_empty() {
+        return tracing.until(end, live).await;
+    }
+    let source = Listening { engine, images: &subjects.images, since, until_exit: false };
+    tracing.listen(end, source, live).await
+}
+
 /// The files of a slim image and of its source.
 async fn pair(
     context: &Context,
@@ -147,9 +175,17 @@ async fn pair(
     lineage: &mut Lineage,
     containers: &[ContainerView],
 ) -> Result<Pair, CommandError> {
-    let running = containers.iter().find(|container| container.image_id == slim.id);
-    let pid = running.and_then(|container| container.pid);
     // With the containerd image store only a container tells where the layers are.
+    let named = containers.iter().find(|container| container.image_id == slim.id);
+    let pid = match (named, &slim.graph_driver) {
+        (Some(container), _) => container.pid,
+        (None, Some(_)) => None,
+        (None, None) => match engine.running_containers_of(&slim.id).await?.first() {
+            // It may have ended: the engine's export tells the same, later.
+            Some(id) => engine.container(id).await.ok().and_then(|container| container.pid),
+            None => None,
+        },
+    };
     let mountinfo = pid.and_then(|pid| std::fs::read(format!("/proc/{pid}/mountinfo")).ok());
     let own = source::open(engine, slim, mountinfo, &context.output).await?;
     let source = source::open(engine, &lineage.source, None, &context.output).await?;
@@ -270,7 +306,7 @@ fn conclude(
     context.present("watch", &report, terminal::watch)?;
     match notebook.findings.len() {
         0 => Ok(()),
-        findings => Err(CommandError::LookedFor { findings }),
+        findings => Err(CommandError::LookedFor(findings)),
     }
 }
 

@@ -163,13 +163,21 @@ async fn settle(
             };
             let (image_id, kind) = match (known, kind) {
                 (Ok(Some(image_id)), _) if image_ids.contains(&image_id) => (image_id, kind),
-                (Ok(None), ContainerEventKind::Started) => (image, ContainerEventKind::Vanished),
+                (Ok(None), ContainerEventKind::Started) if !is_whole_id(&image) => {
+                    (image, ContainerEventKind::Vanished)
+                }
                 (Ok(_), _) => return None,
                 (Err(error), _) => return Some(Err(error)),
             };
             Some(Ok(ContainerEvent { id, image_id, kind, time_ns }))
         }
     }
+}
+
+/// Whether an image was named by all of its id: then it is none that is watched, or it would have been known at once.
+fn is_whole_id(name: &str) -> bool {
+    let hex = name.strip_prefix("sha256:").unwrap_or(name);
+    hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Id of the image of this name, which may be the start of an id; `None` when it is gone, or no name.
@@ -242,6 +250,15 @@ mod tests {
             );
         }
         assert_eq!(watched().judge(event("exec_create: sh", "nginx")), Judged::Irrelevant);
+    }
+
+    #[test]
+    fn a_whole_id_leaves_no_doubt() {
+        let hex = "0123456789abcdef".repeat(4);
+        assert!(is_whole_id(&hex) && is_whole_id(&format!("sha256:{hex}")));
+        for name in ["0123456789ab", "nginx", &hex[1..], &format!("nginx@sha256:{hex}"), ""] {
+            assert!(!is_whole_id(name), "{name}");
+        }
     }
 
     #[test]

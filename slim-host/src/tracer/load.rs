@@ -26,6 +26,8 @@ use super::{
     vfs::Fitting,
 };
 
+mod recent;
+
 pub(super) const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The object that the build script made; empty in builds without a BPF linker.
@@ -314,24 +316,6 @@ impl Tracer {
     /// When the kernel refuses to read the map.
     pub fn totals(&self) -> Result<Vec<(DedupKey, u64)>, TracerError> {
         self.entries("SEEN")
-    }
-
-    /// How often each of `keys` happened that the kernel remembers only for a while: absent names. `None` for one that it
-    /// has forgotten.
-    ///
-    /// # Errors
-    /// When the kernel refuses to read the map.
-    pub fn recent(&self, keys: &[DedupKey]) -> Result<Vec<Option<u64>>, TracerError> {
-        const RECENT: &str = "RECENT";
-        let map = self.ebpf.map(RECENT).ok_or(TracerError::Map { name: RECENT })?;
-        let failed = |source| TracerError::MapAccess { name: RECENT, source };
-        let map = HashMap::<_, DedupKey, u64>::try_from(map).map_err(failed)?;
-        let total = |key| match map.get(key, 0) {
-            Ok(total) => Ok(Some(total)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(source) => Err(failed(source)),
-        };
-        keys.iter().map(total).collect()
     }
 
     /// The kernel's counters, summed over CPUs.

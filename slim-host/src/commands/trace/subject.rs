@@ -8,6 +8,18 @@ use crate::{
     report::{SweepReport, TraceReport},
 };
 
+/// An image that shall be traced.
+pub(in crate::commands) struct Wanted {
+    /// Which one.
+    pub image: ImageIdentity,
+    /// Of which image the evidence is: the same, or the source of a slim image.
+    pub evidence_of: ImageIdentity,
+    /// The capture file; `None` for a watch that writes none.
+    pub file: Option<PathBuf>,
+    /// What people should know of it.
+    pub warnings: Vec<String>,
+}
+
 /// One image that is traced, with its capture.
 pub(in crate::commands) struct Subject {
     /// Which one.

@@ -7,34 +7,40 @@ use crate::{engine::ContainerEvent, path::quote};
 /// Ids that are remembered, so that the birth and the start of a container are told as one.
 const MOST: usize = 1 << 10;
 
+/// Containers that are named.
+const NAMED: usize = 5;
+
 /// Those that may have been of the traced images.
 #[derive(Debug, Default)]
 pub(super) struct Vanished {
     ids: BTreeSet<String>,
-    /// The first of them: its id and the image by which it was started (quoted).
-    first: Option<(String, String)>,
+    /// The first of them: id and what its image was called (quoted).
+    named: Vec<String>,
 }
 
 impl Vanished {
     /// Takes note of one.
     pub(super) fn note(&mut self, event: &ContainerEvent) {
-        if self.ids.len() >= MOST || !self.ids.insert(event.id.clone()) {
+        if self.ids.len() >= MOST || !self.ids.insert(event.id.clone()) || self.named.len() >= NAMED {
             return;
         }
         let short = event.id.get(..12).unwrap_or(&event.id);
-        self.first.get_or_insert_with(|| (quote(short.as_bytes()), quote(event.image_id.as_bytes())));
+        self.named.push(format!("{} of {}", quote(short.as_bytes()), quote(event.image_id.as_bytes())));
     }
 
     /// What people should know; `None` when every container could be told.
     pub(super) fn warning(&self) -> Option<String> {
-        let (id, image) = self.first.as_ref()?;
-        let others = match self.ids.len() {
-            1 => String::new(),
-            count => format!(", and {} more", count - 1),
+        if self.ids.is_empty() {
+            return None;
+        }
+        let others = match self.ids.len() - self.named.len() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
         };
         Some(format!(
-            "container {id} of {image}{others} was gone, and its image too, before anybody could tell which image that was: if \
-             it was this one, what it used is missing"
+            "gone before anybody could tell of which image they were: {}{others}; if it was this one, what they used is \
+             missing",
+            self.named.join(", ")
         ))
     }
 }
@@ -54,11 +60,15 @@ mod tests {
         };
         let mut vanished = Vanished::default();
         assert_eq!(vanished.warning(), None);
-        let (first, second) = ("1".repeat(64), "2".repeat(64));
-        [&first, &first].into_iter().for_each(|id| vanished.note(&event(id)));
-        let warning = vanished.warning().unwrap();
-        assert!(warning.starts_with("container 111111111111 of tmp\\u{1b} was gone, and"), "{warning}");
-        vanished.note(&event(&second));
-        assert!(vanished.warning().unwrap().contains("of tmp\\u{1b}, and 1 more was gone"));
+        let note = |vanished: &mut Vanished, digit: &str| vanished.note(&event(&digit.repeat(64)));
+        ["1", "1"].into_iter().for_each(|digit| note(&mut vanished, digit));
+        let told = |vanished: &Vanished| {
+            let warning = vanished.warning().unwrap();
+            let (_, rest) = warning.split_once(": ").unwrap();
+            rest.split_once(';').unwrap().0.to_owned()
+        };
+        assert_eq!(told(&vanished), "111111111111 of tmp\\u{1b}");
+        ["2", "3", "4", "5", "6", "7"].into_iter().for_each(|digit| note(&mut vanished, digit));
+        assert!(told(&vanished).ends_with(", 555555555555 of tmp\\u{1b} and 2 more"), "{}", told(&vanished));
     }
 }

@@ -5,7 +5,6 @@
 use std::{
     collections::BTreeSet,
     future::Future,
-    path::PathBuf,
     pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -19,11 +18,11 @@ use super::{
     located::Located,
     looking::{Looked, look},
     prepare,
-    subject::{Subject, Traced},
+    subject::{Subject, Traced, Wanted},
     vanished::Vanished,
 };
 use crate::{
-    capture::{CaptureWriter, Existing, ImageIdentity},
+    capture::{CaptureWriter, Existing},
     commands::{
         CommandError,
         recorder::Recorder,
@@ -49,18 +48,6 @@ const ATTEMPTS: u32 = 60;
 const RESTART_GRACE: Duration = Duration::from_secs(10);
 
 type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
-
-/// An image that shall be traced.
-pub(in crate::commands) struct Wanted {
-    /// Which one.
-    pub image: ImageIdentity,
-    /// Of which image the evidence is: the same, or the source of a slim image.
-    pub evidence_of: ImageIdentity,
-    /// The capture file; `None` for a watch that writes none.
-    pub file: Option<PathBuf>,
-    /// What people should know of it.
-    pub warnings: Vec<String>,
-}
 
 /// How a trace shall be made.
 pub(in crate::commands) struct Setup {

@@ -234,8 +234,11 @@ impl Sieve {
     /// What has been found, in few words.
     pub(in crate::commands) fn summary(&self) -> String {
         let notebook = self.notebook.borrow();
+        let counted =
+            |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let lost = if notebook.lost == 0 { String::new() } else { format!("  {} lost", notebook.lost) };
-        format!("{} findings in {} containers{lost}", notebook.findings.len(), notebook.containers)
+        let findings = counted(notebook.findings.len(), "finding");
+        format!("{findings} in {}{lost}", counted(notebook.containers, "container"))
     }
 
     fn judge(&mut self, event: Event) -> Option<Event> {

@@ -42,10 +42,8 @@ impl Subjects {
 
     async fn add_container(&mut self, engine: &Engine, container: ContainerView) -> Result<(), CommandError> {
         if container.pid.is_none() {
-            return Err(CommandError::Asleep {
-                container: quote(container.name.as_bytes()),
-                image: quote(container.image_reference.as_bytes()),
-            });
+            let (name, image) = (&container.name, &container.image_reference);
+            return Err(CommandError::Asleep(quote(name.as_bytes()), quote(image.as_bytes())));
         }
         if self.containers.iter().any(|known| known.id == container.id) {
             return Ok(());

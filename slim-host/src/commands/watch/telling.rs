@@ -127,3 +127,62 @@ pub(super) fn finding(noted: &Noted, images: &[String]) -> FindingLine {
         offset_ns: noted.offset_ns,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+    use crate::{
+        commands::watch::sieve::fixture::noted,
+        output::{Look, Verbosity},
+    };
+
+    /// What people and programs are told of `count` findings that come at once.
+    async fn told(count: u32, feed: Feed) -> (String, String) {
+        let (mut data, stdout) = std::io::pipe().unwrap();
+        let (mut people, stderr) = std::io::pipe().unwrap();
+        let output = Output::to_writers(Verbosity::Quiet, Look::Plain, Box::new(stdout), Box::new(stderr));
+        let findings = (0..count).map(|number| noted(format!("/{number}\x1b").as_bytes())).collect();
+        let notebook = RefCell::new(Notebook { findings, ..Notebook::default() });
+        let (sender, heard) = watch::channel(0);
+        sender.send_replace(1);
+        drop(sender);
+        Telling { output: &output, images: &["web:slim".to_owned()], feed }
+            .run(&notebook, heard)
+            .await
+            .unwrap();
+        drop(output);
+        let (mut lines, mut words) = (String::new(), String::new());
+        data.read_to_string(&mut lines).unwrap();
+        people.read_to_string(&mut words).unwrap();
+        (lines, words)
+    }
+
+    #[tokio::test]
+    async fn a_finding_is_a_line_for_people_and_one_for_programs() {
+        let line = "warning: web:slim: /0\\u{1b} is missing: it was to be opened by sh (pid 7)\n";
+        assert_eq!(told(1, Feed::Report).await, (String::new(), line.to_owned()));
+        let (lines, words) = told(1, Feed::Lines).await;
+        assert_eq!(words, line);
+        let json: serde_json::Value = serde_json::from_str(&lines).unwrap();
+        let expected = serde_json::json!({
+            "schema": 1, "kind": "finding", "image": "web:slim", "container": null, "finding": "missing",
+            "path": "/0\u{1b}", "requested": "/0\\u{1b}", "operation": "open", "process": "sh", "pid": 7,
+            "executable": "/bin/sh", "count": 1, "offset_ns": 5,
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_held_back_from_people_and_counted() {
+        let (lines, words) = told(LINES + 5, Feed::Lines).await;
+        assert_eq!(lines.lines().count(), LINES as usize + 5);
+        let words: Vec<&str> = words.lines().collect();
+        assert_eq!(words.len(), LINES as usize + 1);
+        assert_eq!(
+            words.last(),
+            Some(&"warning: 5 more removed files were looked for: the report names them")
+        );
+    }
+}
