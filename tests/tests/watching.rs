@@ -108,7 +108,7 @@ fn a_removed_file_is_reported_at_once_and_comes_back() -> Result<()> {
     let run = watch.finish().expect(8);
 
     assert_eq!(run.stderr.matches("is missing").count(), 2, "{run}");
-    assert!(run.stderr.ends_with("error: 2 removed files were looked for\n"), "{run}");
+    assert!(run.stderr.ends_with("error: removed files were looked for: 2 findings\n"), "{run}");
     let (told, report) = lines(&run)?;
     let name = container.name().to_owned();
     let told: Vec<_> = told.iter().map(|line| (&line["finding"], &line["path"], &line["process"])).collect();
@@ -300,5 +300,26 @@ fn the_source_is_found_by_labels_or_named() -> Result<()> {
     watch.finish().expect(0);
     let two = slim.run(["watch", foreign.name(), container.name(), "--source", &source]).expect(2);
     assert!(two.stderr.contains("watch them one by one"), "{two}");
+    Ok(())
+}
+
+#[test]
+fn an_engine_with_containerds_store_is_watched_as_well() -> Result<()> {
+    let engine = require!(Engine::containerd());
+    let source = require!(engine.test_image("static"));
+    let slim = require!(Slim::find(&engine));
+    let target = Image::reserve(&engine, "containerd");
+    let words = ["build", &source, "--level", "strict", "--tag", target.tag(), "--http-path", "/"];
+    slim.run(words).expect(0);
+
+    let mut watch = Started::of(&mut slim.command(["watch", target.tag(), "--format", "json"]));
+    watch.until_it_says("watching ");
+    let container = Container::run(&engine, target.tag(), &[], &["/bin/serve", "8080", "/first/002"])?;
+    let line = format!("{}: /first/002 is missing: it was to be opened by serve (pid ", container.name());
+    let took = ask((container.ip()?, 8080).into(), &mut watch, &line)?;
+    assert!(took < AT_ONCE, "reported after {took:?}");
+    watch.signal(Signal::INT);
+    let run = watch.finish().expect(8);
+    assert_eq!(findings(&run.json()), [("/first/002".to_owned(), container.name().to_owned(), 1)], "{run}");
     Ok(())
 }
