@@ -238,9 +238,13 @@ fn memory(scratch: &Scratch) -> Memory {
     Memory::of(reload(&header.kind), reload(&header.result), reload(&header.flags))
 }
 
-/// Whether the access keeps no file of the image, whatever its path: there is no end of those.
+/// Whether the access keeps no file of the image, whatever its path: there is no end of those. To a watch absent names are
+/// all that counts.
 #[inline(always)]
 fn keeps_nothing(scratch: &Scratch) -> bool {
+    if config!(absent_only) == 1 {
+        return false;
+    }
     reload(&scratch.header.result) == -ENOENT || reload(&scratch.header.flags) & flag::CREATED != 0
 }
 

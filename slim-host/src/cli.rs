@@ -19,6 +19,7 @@ mod import;
 mod trace;
 mod values;
 mod verify;
+mod watch;
 
 pub use build::{BuildArgs, DockerRunArgs, TraceUntil};
 pub use captures::{DiffArgs, ExportArgs, MergeArgs, PackagesArgs};
@@ -30,6 +31,7 @@ pub use import::ImportArgs;
 pub use trace::TraceArgs;
 pub use values::{ExecCommand, SourceArg, Until, WordsError};
 pub use verify::VerifyArgs;
+pub use watch::WatchArgs;
 
 /// Columns of the help, whatever the terminal: a help that can be quoted.
 const HELP_WIDTH: usize = 79;
@@ -54,7 +56,8 @@ Exit codes:
   5    the capture is incomplete; building from it could break the image
   6    rules contradict each other
   7    the slim image could not be built
-  8    the slim image does not do what its source does
+  8    the slim image does not do what its source does, or looks for what was
+       removed from it
   130  interrupted";
 
 const EXAMPLES: &str = "\
@@ -122,7 +125,8 @@ pub enum Format {
     Text,
     /// For programs
     Json,
-    /// For programs, a JSON document a line; `slim trace` writes one for each access as it is seen
+    /// For programs, a JSON document a line; `slim trace` writes one for each access as it is seen,
+    /// `slim watch` for each finding
     Jsonl,
 }
 
@@ -137,6 +141,8 @@ pub enum Command {
     Verify(Box<VerifyArgs>),
     /// Exercise a running container
     Exercise(ExerciseArgs),
+    /// Report when a slim container looks for a file that was removed
+    Watch(WatchArgs),
     /// Tell why a path is kept, or why it is not
     Explain(ExplainArgs),
     /// Make a capture of what another tool saw: strace, sysdig, a list

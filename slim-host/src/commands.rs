@@ -36,6 +36,7 @@ mod strangers;
 mod sweeps;
 mod trace;
 mod verify;
+mod watch;
 
 pub use error::CommandError;
 
@@ -109,6 +110,7 @@ async fn dispatch(cli: &Cli, output: &Output) -> Result<(), CommandError> {
         Command::Trace(args) => trace::execute(&context, args).await,
         Command::Verify(args) => verify::execute(&context, args).await,
         Command::Exercise(args) => exercise::execute(&context, args).await,
+        Command::Watch(args) => watch::execute(&context, args).await,
         Command::Explain(args) => explain::execute(&context, args).await,
         Command::Import(args) => import::execute(&context, args).await,
         Command::Merge(args) => merge::execute(&context, args).await,

@@ -27,7 +27,7 @@ pub use outcome::{Observed, StepFailure, StepOutcome, StepVerdict};
 pub use plan::{Plan, PlanError};
 pub use run::{Asking, Ground, run};
 
-pub use host::{HostCommand, HostOutcome, run_on_host};
+pub use host::{HostCommand, HostOutcome, run_on_host, run_with};
 
 /// How long a command of the host has after SIGTERM before SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);

@@ -40,6 +40,31 @@ pub(crate) fn at_root(table: &[u8]) -> impl Iterator<Item = Mount<'_>> {
     table.split(|&b| b == b'\n').filter_map(Mount::parse).filter(|mount| mount.point == b"/")
 }
 
+/// Where something is mounted, seen from the root of the process, with escapes resolved.
+pub(crate) fn points(table: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    table.split(|&b| b == b'\n').filter_map(Mount::parse).map(|mount| unescaped(mount.point))
+}
+
+/// `\040` and the like, as `mangle_path` (fs/seq_file.c) writes white space and backslashes.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, others)) = rest.split_first() {
+        let digits = others.get(..3).filter(|digits| digits.iter().all(|b| matches!(b, b'0'..=b'7')));
+        match digits {
+            Some([a, b, c]) if *first == b'\\' => {
+                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = others.get(3..).unwrap_or_default();
+            }
+            Some(_) | None => {
+                bytes.push(*first);
+                rest = others;
+            }
+        }
+    }
+    bytes
+}
+
 /// `MAJOR:MINOR` in the kernel's encoding: 12 and 20 bits.
 fn device(text: &[u8]) -> Option<u32> {
     let (major, minor) = std::str::from_utf8(text).ok()?.split_once(':')?;
@@ -69,6 +94,12 @@ mod tests {
     }
 
     #[test]
+    fn points_are_told_as_they_are() {
+        let table = b"1 0 0:3 / / rw - overlay o rw\nrubbish\n2 1 0:4 / /a\\040b\\134\\9 rw - tmpfs t rw\n";
+        assert_eq!(points(table).collect::<Vec<_>>(), [b"/".to_vec(), b"/a b\\\\9".to_vec()]);
+    }
+
+    #[test]
     fn what_is_no_mount_is_left_out() {
         for line in [
             "",
@@ -87,6 +118,7 @@ mod tests {
         #[test]
         fn no_text_panics(table: Vec<u8>) {
             assert!(at_root(&table).count() <= table.len());
+            assert!(points(&table).count() <= table.len());
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, fmt};
 use serde::Serialize;
 
 use crate::{
-    capture::{AccessKind, AccessRecord, Accesses, Outcome},
+    capture::{AccessKey, AccessKind, AccessRecord, Accesses, Outcome},
     exercise::{Observed, Plan, StepOutcome},
     keep::{Rules, evidence::last_link, reason::done},
     path::{ImagePath, RequestedPath, quote},
@@ -179,26 +179,30 @@ pub fn doubt(source: &Trial) -> Option<Doubt> {
 /// Names that were looked for in vain in the slim container, and are in the source image. What the source's container
 /// looked for in vain as well is not: a program may remove a file and look whether it is gone.
 fn missing(source: &Trial, slim: &Trial, trees: Trees<'_>, ignore: &Rules) -> Vec<Finding> {
-    let absent = slim.accesses.iter().filter(|(key, _)| key.outcome == Outcome::Failed(ENOENT));
-    let news = absent.filter(|(key, _)| !source.accesses.contains_key(key));
-    let mut findings = Vec::new();
-    for (key, record) in news {
-        let Some(path) = found(trees.source, &key.path, key.kind) else { continue };
-        if ignore.included_by(&path).is_some() {
-            continue;
-        }
-        let missing = Missing::new(path, &key.path, key.kind, record);
-        if found(trees.slim, &key.path, key.kind).is_none() {
-            findings.push(Finding::Missing(missing));
-        } else if key.kind == AccessKind::Exec {
-            findings.push(Finding::Unrunnable(missing));
-        }
-        // Else the image has it, and the container had removed it.
-        if findings.len() == MOST {
-            break;
-        }
+    let news = slim.accesses.iter().filter(|(key, _)| !source.accesses.contains_key(key));
+    news.filter_map(|(key, record)| examine(key, record, trees, ignore)).take(MOST).collect()
+}
+
+/// What an access of the slim container shows that the slim image lacks, if anything: a name that was looked for in vain,
+/// and that the source image has. Whether the source's container looks for it in vain as well, only its trace can tell.
+#[must_use]
+pub fn examine(key: &AccessKey, record: &AccessRecord, trees: Trees<'_>, ignore: &Rules) -> Option<Finding> {
+    if key.outcome != Outcome::Failed(ENOENT) {
+        return None;
     }
-    findings
+    let path = found(trees.source, &key.path, key.kind)?;
+    if ignore.included_by(&path).is_some() {
+        return None;
+    }
+    let missing = Missing::new(path, &key.path, key.kind, record);
+    if found(trees.slim, &key.path, key.kind).is_none() {
+        Some(Finding::Missing(missing))
+    } else if key.kind == AccessKind::Exec {
+        Some(Finding::Unrunnable(missing))
+    } else {
+        // The image has it, and the container had removed it.
+        None
+    }
 }
 
 /// Where the path leads in the image, if it leads anywhere.
@@ -224,6 +228,16 @@ impl Missing {
 }
 
 impl Finding {
+    /// The finding with this count of lookups, where it is one of a name.
+    #[must_use]
+    pub fn counted(&self, count: u64) -> Self {
+        match self {
+            Self::Missing(missing) => Self::Missing(Missing { count, ..missing.clone() }),
+            Self::Unrunnable(missing) => Self::Unrunnable(Missing { count, ..missing.clone() }),
+            Self::NotStarted { .. } | Self::Step { .. } | Self::Loader { .. } => self.clone(),
+        }
+    }
+
     /// The name that was missing, where that is what was found.
     #[must_use]
     pub fn missing(&self) -> Option<&Missing> {

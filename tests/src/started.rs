@@ -1,11 +1,13 @@
 //! A program that a test talks to while it runs.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Deadline, Run};
@@ -62,6 +64,25 @@ impl Started {
             self.child.kill().expect("kill the silent child");
             panic!("{} never said {text:?}: {error:#}\n{}", self.line, self.stderr.text());
         }
+    }
+
+    /// Waits until it has written `text` to standard error with an address behind it, up to a slash or the end of the line.
+    ///
+    /// # Errors
+    /// What stands there is no address.
+    ///
+    /// # Panics
+    /// It has not in time, or ended without.
+    pub fn address_of(&mut self, text: &str) -> Result<SocketAddr> {
+        self.until_it_says(text);
+        let said = || {
+            self.stderr.text().split_once(text).and_then(|(_, rest)| {
+                let end = rest.find(['/', '\n'])?;
+                Some(rest[..end].to_owned())
+            })
+        };
+        let rest = Deadline::after(60).retry("read an address", |_| said().context("half a line"))?;
+        Ok(rest.parse()?)
     }
 
     /// Waits until it has written this to standard output.

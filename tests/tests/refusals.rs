@@ -91,6 +91,35 @@ const REFUSALS: &[Refusal] = &[
         4,
         &["is not running: start it, or use --image to trace it from its start"],
     ),
+    row(
+        "watch slim-no-such",
+        4,
+        &[
+            "slim-no-such is neither a container nor an image in the engine",
+            "see `docker ps` and `docker images`",
+        ],
+    ),
+    row(
+        "watch slim-test/statik",
+        4,
+        &["neither a container nor an image", "similar images: slim-test/static:latest"],
+    ),
+    row("watch STOPPED", 4, &["is not running: start it, or watch its image, IMAGE, to see"]),
+    row("watch IMAGE", 2, &["image IMAGE was not built by slim, so nobody knows what", "with --source"]),
+    row("watch IMAGE --source slim-test/statik", 4, &["no image slim-test/statik in the engine"]),
+    row("watch IMAGE --source IMAGE -o empty", 2, &["empty exists: name another file with --output"]),
+    row(
+        "watch web --metrics 0.0.0.0:9180",
+        2,
+        &["not a loopback address: others would learn", "127.0.0.1:9180"],
+    ),
+    row("watch web --metrics 9180", 2, &["write 127.0.0.1:9180 or [::1]:9180"]),
+    row(
+        "trace --compose-project slim-no-such -o new.slim",
+        4,
+        &["no container of compose project slim-no-such"],
+    ),
+    row("trace --compose-project a web", 2, &["cannot be used with"]),
     row("explain IMAGE /bin/first", 2, &["was not built by slim: ask about a capture"]),
     // Rules.
     row(

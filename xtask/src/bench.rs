@@ -9,6 +9,7 @@ mod service;
 mod stage;
 mod table;
 mod volume;
+mod watched;
 mod watcher;
 mod writing;
 
@@ -61,6 +62,8 @@ enum Part {
     Writing,
     /// What `slim build` adds to a service's run.
     Service,
+    /// redis and nginx, slim, with and without `slim watch`.
+    Watch,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -112,6 +115,7 @@ impl Part {
             Part::Agent => volume::measure(engine, programs, options.seconds),
             Part::Writing => writing::measure(engine, &programs.slim, rounds),
             Part::Service => service::measure(engine, &programs.slim, rounds),
+            Part::Watch => watched::measure(engine, programs, rounds),
         }
     }
 }

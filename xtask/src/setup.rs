@@ -16,6 +16,7 @@ use crate::{place, process};
 const PACKAGES: &[&str] = &[
     "attr",           // setfattr: the metadata image
     "busybox-static", // the metadata image's only program
+    "docker-compose", // a project of services that the tests trace
     "curl",           // the demo's exercise
     "iproute2",       // the private engine's bridge
     "iptables",       // dockerd looks for it even when told not to use it

@@ -21,7 +21,8 @@ use crate::{
 /// A program was executed.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    if let Some(scope) = Scope::current(Asker::Exec)
+    if config!(absent_only) == 0
+        && let Some(scope) = Scope::current(Asker::Exec)
         && report(&ctx, &scope).is_none()
     {
         count!(read_fault);

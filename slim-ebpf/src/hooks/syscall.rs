@@ -24,6 +24,7 @@ use crate::{
     syscalls::{self, AT_FDCWD, Call},
 };
 
+const ENOENT: i64 = -2;
 const ENAMETOOLONG: i64 = -36;
 const EFAULT: i64 = -14;
 const EINTR: i32 = -4;
@@ -42,6 +43,9 @@ pub enum Skip {
 /// Return from a system call.
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    if config!(absent_only) == 1 && ctx.arg::<i64>(1) != ENOENT {
+        return 0;
+    }
     let regs = ctx.arg(0);
     if let Some(found) = syscalls::find(regs)
         && let Some(scope) = Scope::current(Asker::Syscall)

@@ -160,6 +160,15 @@ fn wrong_use_is_exit_2() {
         ("slim trace web --sweep-only --no-sweep", ArgumentConflict),
         ("slim trace web --sweep-only --restart", ArgumentConflict),
         ("slim trace --until-exit web -- x", ArgumentConflict),
+        ("slim trace --compose-project p web", ArgumentConflict),
+        ("slim trace --compose-project p --image a", ArgumentConflict),
+        ("slim trace --compose-project p --pid 1", ArgumentConflict),
+        ("slim watch", MissingRequiredArgument),
+        ("slim watch web --metrics 0.0.0.0:9180", ValueValidation),
+        ("slim watch web --metrics [::]:9180", ValueValidation),
+        ("slim watch web --metrics 192.0.2.1:9180", ValueValidation),
+        ("slim watch web --metrics localhost:9180", ValueValidation),
+        ("slim watch web --on-finding '", ValueValidation),
         ("slim explain x", MissingRequiredArgument),
         ("slim doctor x", UnknownArgument),
         ("slim doctor --format yaml", InvalidValue),
@@ -193,7 +202,7 @@ fn help_fits_79_columns() {
         }
     }
     let names: Vec<&str> = short.iter().map(|(name, _)| name.as_str()).collect();
-    let verbs = ["build", "trace", "verify", "exercise", "explain"];
+    let verbs = ["build", "trace", "verify", "exercise", "watch", "explain"];
     let captures = ["import", "merge", "diff", "export", "packages"];
     assert_eq!(names, [&verbs[..], &captures, &["doctor", "slim"]].concat());
 }

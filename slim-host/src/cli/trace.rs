@@ -24,6 +24,7 @@ Examples:
   slim trace web --sweep-only
   slim trace --image nginx -o web.slim -- docker compose run test
   slim trace web worker -- ./smoke-test.sh
+  slim trace --compose-project shop -o captures -- ./smoke-test.sh
   slim trace web --until idle:30s --format jsonl
   slim trace --pid $(podman inspect -f '{{.State.Pid}}' web)
   slim trace --cgroup /sys/fs/cgroup/machine.slice/libpod-ID.scope";
@@ -33,8 +34,8 @@ Examples:
 #[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
 pub struct TraceArgs {
     /// Running containers, by name or id
-    #[arg(value_name = "CONTAINER", required_unless_present_any = ["image", "cgroup", "pid"],
-          conflicts_with_all = ["image", "cgroup", "pid"])]
+    #[arg(value_name = "CONTAINER", required_unless_present_any = ["image", "cgroup", "pid", "compose_project"],
+          conflicts_with_all = ["image", "cgroup", "pid", "compose_project"])]
     pub containers: Vec<String>,
 
     /// Every container of this image, also later ones (repeatable)
@@ -43,6 +44,14 @@ pub struct TraceArgs {
     /// image. The later ones are seen from their first instruction.
     #[arg(long, value_name = "IMAGE", help_heading = "What to trace")]
     pub image: Vec<String>,
+
+    /// Every service of this running compose project
+    ///
+    /// All containers that `docker-compose -p PROJECT ps` lists as running, a capture for each image. One that is
+    /// restarted stays in the trace, one that is made anew (`up --force-recreate`) does not.
+    #[arg(long, value_name = "PROJECT", help_heading = "What to trace",
+          conflicts_with_all = ["image", "cgroup", "pid", "storage"])]
+    pub compose_project: Option<String>,
 
     /// Where to listen
     ///

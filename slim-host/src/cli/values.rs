@@ -1,5 +1,6 @@
 //! Values of options that are more than a word.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -134,6 +135,17 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         Ok(Duration::ZERO) => Err("a duration of nothing records nothing".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; write 30s, 5m or 1h30m")),
+    }
+}
+
+/// An address and a port that only this machine reaches.
+pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write 127.0.0.1:9180 or [::1]:9180".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("not a loopback address: others would learn what is in your images; write 127.0.0.1:9180"
+            .to_owned())
     }
 }
 

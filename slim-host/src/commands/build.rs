@@ -153,7 +153,12 @@ fn accept(capture: &Capture, args: &BuildArgs) -> Result<Option<String>, Command
     if capture.header.status == capture::Status::Cut {
         why.push("its trace was cut short".to_owned());
     }
-    if nothing_ran {
+    let found = |key: &AccessKey| key.kind == AccessKind::Healed;
+    if !capture.accesses.is_empty() && capture.accesses.keys().all(found) {
+        let missing =
+            "it holds nothing but what a watch found: add the capture that the slim image was built from";
+        why.push(missing.to_owned());
+    } else if nothing_ran {
         why.push("nothing of the image was seen to run".to_owned());
     }
     if capture.header.status == capture::Status::Lossy {

@@ -121,6 +121,58 @@ pub enum CommandError {
     /// What `slim explain` is asked about does not exist.
     #[error("{0} is neither a capture file nor an image in the engine")]
     NoSubject(String),
+    /// What `slim watch` is to watch does not exist.
+    #[error(
+        "{name} is neither a container nor an image in the engine{}: see `docker ps` and `docker images`",
+        listed("similar images", similar)
+    )]
+    NothingToWatch {
+        /// What was named (quoted).
+        name: String,
+        /// Images that are called nearly so.
+        similar: Vec<String>,
+    },
+    /// A container that is to be watched does not run; it and its image (quoted).
+    #[error(
+        "container {0} is not running: start it, or watch its image, {1}, to see containers that start later"
+    )]
+    Asleep(String, String),
+    /// An image without the labels of slim.
+    #[error(
+        "image {0} was not built by slim, so nobody knows what was removed from it: name the image that it was made of with --source"
+    )]
+    NoLineage(String),
+    /// The source of a slim image is not here.
+    #[error(
+        "the source of {image} is not in the engine: {source_image} with configuration {digest}{moved}; pull it, or name an image of the same files with --source"
+    )]
+    SourceGone {
+        /// The slim image (quoted).
+        image: String,
+        /// What its source is called (quoted).
+        source_image: String,
+        /// The source's configuration (quoted).
+        digest: String,
+        /// What is known of that name.
+        moved: &'static str,
+    },
+    /// One source for several images.
+    #[error("--source names one image, and {0} slim images are to be watched: watch them one by one")]
+    SourceOfMany(usize),
+    /// A watch found so many removed files.
+    #[error("removed files were looked for: {}", counted(*.0))]
+    LookedFor(usize),
+    /// A compose project of which nothing runs.
+    #[error(
+        "no container of compose project {project} is running{}: start it with `docker-compose -p {project} up -d`",
+        listed("projects that run", known)
+    )]
+    NoProject {
+        /// The project (quoted).
+        project: String,
+        /// Those of which something runs (quoted).
+        known: Vec<String>,
+    },
     /// A capture file that `slim trace` would overwrite.
     #[error("{} exists: name another file with --output, or build from both", quote(.0.as_os_str().as_encoded_bytes()))]
     CaptureExists(PathBuf),
@@ -254,6 +306,8 @@ impl CommandError {
             | Self::NotSlim(_)
             | Self::NoCapture(_)
             | Self::NoSubject(_)
+            | Self::NoLineage(_)
+            | Self::SourceOfMany(_)
             | Self::CaptureExists(_)
             | Self::OtherImage { .. }
             | Self::OtherFiles { .. }
@@ -279,11 +333,15 @@ impl CommandError {
             | Self::Packages(_)
             | Self::PackageData(_)
             | Self::Archive(_) => Exit::Build,
-            Self::NotVerified { .. } => Exit::Verify,
+            Self::NotVerified { .. } | Self::LookedFor(_) => Exit::Verify,
             Self::Engine(_)
             | Self::Exercise(_)
             | Self::Inconclusive(_)
             | Self::NotRunning(_)
+            | Self::NothingToWatch { .. }
+            | Self::Asleep(..)
+            | Self::SourceGone { .. }
+            | Self::NoProject { .. }
             | Self::NoProcess(_)
             | Self::EmptyGroup(_) => Exit::Engine,
             Self::Tracer(TracerError::NotCgroup { .. } | TracerError::RootCgroup { .. }) => Exit::Usage,
@@ -332,4 +390,9 @@ impl CommandError {
 
 fn counted(findings: usize) -> String {
     if findings == 1 { "1 finding".to_owned() } else { format!("{findings} findings") }
+}
+
+/// ` (what: a, b)`, or nothing.
+fn listed(what: &str, names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(" ({what}: {})", names.join(", ")) }
 }

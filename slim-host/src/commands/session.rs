@@ -18,6 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use attach::container_id;
 use machine::check_privileges;
+use sifting::admit;
 
 use super::{
     CommandError,
@@ -25,6 +26,7 @@ use super::{
     recorder::Recorder,
     strangers::{Parting, Strangers},
     sweeps::Sweeps,
+    watch::Sieve,
 };
 use crate::{
     capture::{AccessKey, AccessRecord, Accesses, Capture, Header, ImageIdentity, Status},
@@ -38,6 +40,7 @@ use crate::{
 mod attach;
 mod header;
 mod machine;
+mod sifting;
 mod sweeping;
 
 pub(super) use attach::{container_home, judge_root, root_of};
@@ -77,6 +80,8 @@ pub(super) struct Session {
     progress: Arc<Progress>,
     /// Where accesses are told as they come.
     feed: Option<Feed>,
+    /// What a watch lets through.
+    sieve: Option<Sieve>,
 }
 
 /// How far a session is, for whoever waits for it to find nothing new.
@@ -155,6 +160,7 @@ impl Session {
             ticked: 0,
             progress: Arc::default(),
             feed: None,
+            sieve: None,
         })
     }
 
@@ -200,7 +206,7 @@ impl Session {
         let key = container_id(id).ok_or(CommandError::Defect("read a container's id"))?;
         self.retired.retain(|(_, retired)| *retired != key);
         for event in self.newcomers.claim(key, target) {
-            self.aggregate.add(event);
+            admit(&mut self.aggregate, self.sieve.as_mut(), event);
         }
         Ok(self.tracer.announce(&key, target)?)
     }
@@ -226,7 +232,13 @@ impl Session {
         self.ticked = self.ticked.wrapping_add(1);
         if self.ticked.is_multiple_of(TICKS_A_BATCH) {
             self.write_changes()?;
-            live.update(&self.counts()?);
+            match &self.sieve {
+                Some(sieve) => live.show(sieve.summary()),
+                None => live.update(&self.counts()?),
+            }
+        }
+        if self.ticked.is_multiple_of(TICKS_A_HEARTBEAT) && self.sieve.is_some() {
+            self.recount()?;
         }
         if self.ticked.is_multiple_of(TICKS_A_HEARTBEAT) && !self.recorders.is_empty() {
             let (duration, loss) = (self.duration_ns(), self.loss()?.by_cause());
@@ -259,7 +271,9 @@ impl Session {
         // Counts first: whatever they count was sent before, so the drain that follows finds it.
         let totals = self.tracer.totals()?;
         self.drain_all(&totals)?;
+        self.settle_waiting();
         self.write_changes()?;
+        let totals = [totals, self.recount()?].concat();
         let undelivered = self.aggregate.count(&totals);
         let (most, size) = self.tracer.ring_fill();
         log::info!("took at most {most} bytes in one go from a ring of {size} bytes");
@@ -300,12 +314,17 @@ impl Session {
     }
 
     fn drain(&mut self) -> Result<(), CommandError> {
-        let aggregate = &mut self.aggregate;
+        let (aggregate, sieve) = (&mut self.aggregate, &mut self.sieve);
         let mut unassigned = Vec::new();
         self.tracer.drain(|event| {
-            if event.target & UNASSIGNED == 0 { aggregate.add(event) } else { unassigned.push(event) }
+            if event.target & UNASSIGNED == 0 {
+                admit(aggregate, sieve.as_mut(), event);
+            } else {
+                unassigned.push(event);
+            }
         });
         let now = Instant::now();
+        self.hurry(now);
         for event in unassigned {
             self.aggregate.acknowledge(event.key);
             let Some(container) = self.tracer.adopted(event.cgroup)? else {
@@ -315,7 +334,7 @@ impl Session {
             };
             let (group, key) = (event.cgroup, event.key);
             match self.newcomers.sort(container, event, now) {
-                Some(event) => self.aggregate.add(event),
+                Some(event) => admit(&mut self.aggregate, self.sieve.as_mut(), event),
                 None => self.strangers.note(group, key),
             }
         }

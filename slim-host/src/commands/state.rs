@@ -54,6 +54,11 @@ fn prune(newest: &Path) {
     }
 }
 
+/// Where the capture with this digest lies, if it was built from on this machine.
+pub(super) fn place(digest: &str) -> Option<PathBuf> {
+    file(digest).filter(|file| file.is_file())
+}
+
 /// The capture with this digest, if it was built from on this machine.
 ///
 /// # Errors

@@ -24,13 +24,19 @@ use crate::{
 
 mod end;
 mod located;
+mod looking;
+mod project;
 mod subject;
 mod sweeping;
+mod vanished;
 mod watching;
 
-use end::{End, Ends, Watched};
+pub(super) use end::{End, Watched, all_ended};
+pub(super) use subject::{Traced, Wanted};
+pub(super) use watching::{Listening, Setup, Tracing};
+
+use end::Ends;
 use located::{Identified, Located};
-use watching::{Listening, Setup, Tracing, Wanted};
 
 /// Runs the command.
 ///
@@ -62,16 +68,23 @@ async fn trace(
     engine: &Engine,
     signals: &Signals,
 ) -> Result<(), CommandError> {
-    let named = inspect(engine, &args.containers).await?;
+    let named = match &args.compose_project {
+        Some(project) => inspect(engine, &project::containers(engine, project).await?).await?,
+        None => inspect(engine, &args.containers).await?,
+    };
     let images = images(engine, args, &named).await?;
-    let files = files(args, named.first().map(|container| container.name.as_str()), &references(&images));
+    let only = named.first().filter(|_| args.compose_project.is_none());
+    let files = files(args, only.map(|container| container.name.as_str()), &references(&images));
     if args.sweep_only {
         return sweeping::sweep(context, args, engine, signals, &named, images.into_iter().zip(files)).await;
     }
     let wanted = images
         .iter()
         .zip(files)
-        .map(|(image, file)| Wanted { image: image.identity(), file, warnings: Vec::new() })
+        .map(|(image, file)| {
+            let (image, file) = (image.identity(), Some(file));
+            Wanted { evidence_of: image.clone(), image, file, warnings: Vec::new() }
+        })
         .collect();
     // Listening starts before we look who runs, or a container that starts in between would be missed.
     let since = SystemTime::now();
@@ -90,7 +103,10 @@ async fn trace(
         tracing.attach(container)?;
     }
     signals.trace_begins();
-    let what = if args.image.is_empty() {
+    let what = if let Some(project) = &args.compose_project {
+        let services = quoted(named.iter().map(|container| &container.name));
+        format!("project {}: {services}", quote(project.as_bytes()))
+    } else if args.image.is_empty() {
         quoted(named.iter().map(|container| &container.name))
     } else {
         format!("every container of {}", args.image.join(", "))
@@ -179,8 +195,9 @@ async fn sort(
     let references: Vec<&str> = found.iter().map(|identified| identified.image.reference.as_str()).collect();
     let files = files(args, located.first().map(|located| located.name.as_str()), &references);
     let wanted = found.into_iter().zip(files).map(|(Identified { image, warning }, file)| Wanted {
+        evidence_of: image.clone(),
         image,
-        file,
+        file: Some(file),
         warnings: warning.into_iter().collect(),
     });
     Ok((wanted.collect(), targets))
@@ -194,7 +211,7 @@ fn conclude(
     ended: Result<End, CommandError>,
 ) -> Result<(), CommandError> {
     let counts = tracing.counts()?;
-    let reports = tracing.finish()?;
+    let reports = tracing.finish()?.into_iter().map(subject::report).collect();
     let end = ended?;
     live.finish(format!("{counts}{}", end.reason()));
     show(context, reports)?;
@@ -292,7 +309,7 @@ fn files(args: &TraceArgs, container: Option<&str>, references: &[&str]) -> Vec<
 
 /// Makes room for the captures: none of them may exist, and their directories must. One that cannot be written must not
 /// leave others begun.
-fn prepare<'a>(files: impl Iterator<Item = &'a Path> + Clone) -> Result<(), CommandError> {
+pub(super) fn prepare<'a>(files: impl Iterator<Item = &'a Path> + Clone) -> Result<(), CommandError> {
     if let Some(file) = files.clone().find(|file| file.symlink_metadata().is_ok()) {
         return Err(CommandError::CaptureExists(file.to_owned()));
     }
@@ -306,7 +323,7 @@ fn prepare<'a>(files: impl Iterator<Item = &'a Path> + Clone) -> Result<(), Comm
     Ok(())
 }
 
-fn file_names<'a>(references: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn file_names<'a>(references: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for reference in references {
         let last = reference.rsplit('/').next().unwrap_or_default();

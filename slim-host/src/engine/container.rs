@@ -149,6 +149,29 @@ impl Engine {
         self.list_running(intent, |_| true).await
     }
 
+    /// Ids of the running (or paused) containers with the label `name`, by name of the container, with the label's value.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn running_containers_by_label(
+        &self,
+        name: &str,
+    ) -> Result<Vec<(String, String)>, EngineError> {
+        let intent = Intent { operation: "list containers by label", object: name };
+        let options = None::<query::ListContainersOptions>;
+        let containers = within(QUICK, intent, self.docker.list_containers(options)).await?;
+        let mut labelled: Vec<_> = containers
+            .into_iter()
+            .filter_map(|container| {
+                let value = container.labels?.remove(name)?;
+                Some((container.names.unwrap_or_default(), container.id?, value))
+            })
+            .take(MAX_LISTED)
+            .collect();
+        labelled.sort();
+        Ok(labelled.into_iter().map(|(_, id, value)| (id, value)).collect())
+    }
+
     /// Ids of the running (or paused) containers whose image has exactly this id, whatever name they used for it.
     ///
     /// # Errors

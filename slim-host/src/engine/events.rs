@@ -20,6 +20,8 @@ pub enum ContainerEventKind {
     Started,
     /// Its first process has ended.
     Died,
+    /// It was started, and was gone before the engine could say of which image it is; so is what it was called by.
+    Vanished,
 }
 
 /// Something happened to a container of a watched image.
@@ -27,7 +29,7 @@ pub enum ContainerEventKind {
 pub struct ContainerEvent {
     /// The container's full id.
     pub id: String,
-    /// Id of its image.
+    /// Id of its image; of one that has vanished, what its image was called.
     pub image_id: String,
     /// What happened.
     pub kind: ContainerEventKind,
@@ -41,8 +43,9 @@ impl Engine {
     ///
     /// An event whose image name is a known name of a watched image is passed on at once, for speed: the time
     /// between `Created` and the container's first instruction is short. Any other new container is inspected,
-    /// because an image may be named by a digest, a short id or a tag that has moved since. A container that is
-    /// gone when it is inspected is skipped. Nothing is filtered by the engine: its filter compares names only.
+    /// because an image may be named by a digest, a short id or a tag that has moved since. Of a container that is gone
+    /// when it is inspected, the image is asked for by the name that the event tells; when that is gone too, it is told as
+    /// [`ContainerEventKind::Vanished`]. Nothing is filtered by the engine: its filter compares names only.
     ///
     /// The stream fails once, then ends, when the engine goes away; watch again with the time of the last event.
     pub fn watch(
@@ -104,7 +107,7 @@ enum Judged {
     /// About a container of a watched image, by name.
     Ours(ContainerEvent),
     /// The name says nothing; the container itself must be asked.
-    Ask { id: String, kind: ContainerEventKind, time_ns: i64 },
+    Ask { id: String, image: String, kind: ContainerEventKind, time_ns: i64 },
 }
 
 impl Watched {
@@ -136,7 +139,7 @@ impl Watched {
         };
         match self.names.get(&image).or_else(|| self.names.get(&name)) {
             Some(image_id) => Judged::Ours(ContainerEvent { id, image_id: image_id.clone(), kind, time_ns }),
-            None => Judged::Ask { id, kind, time_ns },
+            None => Judged::Ask { id, image, kind, time_ns },
         }
     }
 }
@@ -152,13 +155,37 @@ async fn settle(
         Some(Err(error)) => Some(Err(intent.failed(error))),
         Some(Ok(Judged::Irrelevant)) => None,
         Some(Ok(Judged::Ours(event))) => Some(Ok(event)),
-        Some(Ok(Judged::Ask { id, kind, time_ns })) => match engine.container(&id).await {
-            Ok(view) if image_ids.contains(&view.image_id) => {
-                Some(Ok(ContainerEvent { id, image_id: view.image_id, kind, time_ns }))
-            }
-            Ok(_) | Err(EngineError::UnknownContainer { .. }) => None,
-            Err(error) => Some(Err(error)),
-        },
+        Some(Ok(Judged::Ask { id, image, kind, time_ns })) => {
+            let known = match engine.container(&id).await {
+                Ok(view) => Ok(Some(view.image_id)),
+                Err(EngineError::UnknownContainer { .. }) => image_called(engine, &image).await,
+                Err(error) => Err(error),
+            };
+            let (image_id, kind) = match (known, kind) {
+                (Ok(Some(image_id)), _) if image_ids.contains(&image_id) => (image_id, kind),
+                (Ok(None), ContainerEventKind::Started) if !is_whole_id(&image) => {
+                    (image, ContainerEventKind::Vanished)
+                }
+                (Ok(_), _) => return None,
+                (Err(error), _) => return Some(Err(error)),
+            };
+            Some(Ok(ContainerEvent { id, image_id, kind, time_ns }))
+        }
+    }
+}
+
+/// Whether an image was named by all of its id: then it is none that is watched, or it would have been known at once.
+fn is_whole_id(name: &str) -> bool {
+    let hex = name.strip_prefix("sha256:").unwrap_or(name);
+    hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Id of the image of this name, which may be the start of an id; `None` when it is gone, or no name.
+async fn image_called(engine: &Engine, name: &str) -> Result<Option<String>, EngineError> {
+    match engine.inspect_image(name).await {
+        Ok(found) => Ok(found.and_then(|image| image.id)),
+        Err(EngineError::BadName { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -213,11 +240,25 @@ mod tests {
             let judged = watched().judge(event("die", image));
             assert_eq!(
                 judged,
-                Judged::Ask { id: "c1".into(), kind: ContainerEventKind::Died, time_ns: 7 },
+                Judged::Ask {
+                    id: "c1".into(),
+                    image: image.into(),
+                    kind: ContainerEventKind::Died,
+                    time_ns: 7
+                },
                 "{image}"
             );
         }
         assert_eq!(watched().judge(event("exec_create: sh", "nginx")), Judged::Irrelevant);
+    }
+
+    #[test]
+    fn a_whole_id_leaves_no_doubt() {
+        let hex = "0123456789abcdef".repeat(4);
+        assert!(is_whole_id(&hex) && is_whole_id(&format!("sha256:{hex}")));
+        for name in ["0123456789ab", "nginx", &hex[1..], &format!("nginx@sha256:{hex}"), ""] {
+            assert!(!is_whole_id(name), "{name}");
+        }
     }
 
     #[test]

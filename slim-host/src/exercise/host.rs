@@ -1,6 +1,6 @@
 //! A command on the host: started in a process group of its own, ended with all of it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -72,11 +72,23 @@ pub async fn run_on_host(
     target: Option<&Target>,
     cancel: impl Future<Output = ()>,
 ) -> Result<HostOutcome, ExerciseError> {
+    run_with(command, target.map(Target::environment).unwrap_or_default(), cancel).await
+}
+
+/// As [`run_on_host`], with these variables beside those of this process.
+///
+/// # Errors
+/// As [`run_on_host`].
+pub async fn run_with<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+    command: &HostCommand,
+    variables: impl IntoIterator<Item = (N, V)>,
+    cancel: impl Future<Output = ()>,
+) -> Result<HostOutcome, ExerciseError> {
     let start = |source| ExerciseError::Start { command: command.title(), source };
     let stderr = std::io::stderr().as_fd().try_clone_to_owned().map_err(start)?;
     let mut child = command
         .command()
-        .envs(target.map(Target::environment).unwrap_or_default())
+        .envs(variables)
         .stdin(Stdio::null())
         .stdout(stderr)
         .process_group(0)

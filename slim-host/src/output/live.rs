@@ -78,6 +78,14 @@ impl Live {
         }
     }
 
+    /// Redraws the line with a text of its own. Off a terminal nothing is written: what is shown stands in the report.
+    pub fn show(&self, text: impl fmt::Display) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(super::Line::plain(text.to_string()).render(super::Look::Plain));
+            bar.tick();
+        }
+    }
+
     /// Removes the line and leaves `end` as a plain line in its place.
     pub fn finish(self, end: impl fmt::Display) {
         let output = self.output.clone();

@@ -25,11 +25,13 @@ mod access;
 mod doctor;
 mod trace;
 mod verify;
+mod watch;
 
 pub use access::AccessLine;
 pub use doctor::DoctorReport;
 pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports};
 pub use verify::{ExerciseReport, StepLine, VerifyReport};
+pub use watch::{FindingLine, WatchReport, WatchedImage};
 
 /// What `slim build` did.
 #[derive(Debug, Clone, PartialEq, Serialize)]

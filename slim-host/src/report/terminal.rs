@@ -23,8 +23,10 @@ use crate::{
 };
 
 mod verify;
+mod watch;
 
 pub use verify::{exercise, verify};
+pub use watch::watch;
 
 /// Lines that fit on the smallest usual terminal.
 pub const MAX_LINES: usize = 24;

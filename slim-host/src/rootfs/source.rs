@@ -47,6 +47,12 @@ impl SourceFiles {
     pub fn tree(&self) -> &FileTree {
         &self.tree
     }
+
+    /// The names without the files: nothing stays mounted or open.
+    #[must_use]
+    pub fn into_tree(self) -> FileTree {
+        self.tree
+    }
 }
 
 impl FileContents for SourceFiles {

@@ -53,7 +53,7 @@ pub(super) fn attach(
     }
     let refused = |source: VfsError| TracerError::Vfs { source };
     let (vfs, fallback) = match wanted.choice {
-        Choice::Syscalls => (None, None),
+        Choice::Syscalls | Choice::Absent => (None, None),
         Choice::Vfs | Choice::Both => (Some(vfs::attach(ebpf, btf, fitting).map_err(refused)?), None),
         Choice::Auto => match vfs::attach(ebpf, btf, fitting) {
             Ok(attached) => (Some(attached), None),

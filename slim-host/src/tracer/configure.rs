@@ -11,6 +11,7 @@ use super::{
     io_uring::Requests,
     load::{CgroupMode, Newcomers, Options},
     offsets,
+    source::Choice,
 };
 
 /// First kernel where a program with functions may start another (commits e411901c0b77 for x86, d4609a5d8c70 for arm64).
@@ -40,9 +41,11 @@ pub(super) fn config(
             .map_err(|source| TracerError::Random { source: source.into() })?;
         *seed = u64::from_ne_bytes(bytes);
     }
+    let absent_only = options.sources == Choice::Absent;
     Ok(Config {
         seeds,
-        evidence_only_bytes: u64::from(options.ring_bytes) / 2,
+        // Absent names go last, unless they are what is wanted.
+        evidence_only_bytes: if absent_only { u64::MAX } else { u64::from(options.ring_bytes) / 2 },
         offsets: offsets::lookup(btf)?,
         host_dev: root_dev(Path::new("/"))?,
         // A root that we may not look into is one that we have no power over: then loading fails too, and says more.
@@ -54,6 +57,8 @@ pub(super) fn config(
         tail_calls: u32::from((kernel.major, kernel.minor) >= TAIL_CALLS),
         adopt: u32::from(options.newcomers == Newcomers::Adopt),
         dentry_lists: offsets::dentry_lists(btf),
+        absent_only: u32::from(absent_only),
+        reserved: 0,
     })
 }
 

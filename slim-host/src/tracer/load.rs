@@ -26,6 +26,8 @@ use super::{
     vfs::Fitting,
 };
 
+mod recent;
+
 pub(super) const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The object that the build script made; empty in builds without a BPF linker.
@@ -146,7 +148,7 @@ impl Tracer {
         if let Some(entries) = options.seen_entries {
             loader.map_max_entries("SEEN", entries);
         }
-        if options.sources == Choice::Syscalls {
+        if matches!(options.sources, Choice::Syscalls | Choice::Absent) {
             // Scratch memory that nobody uses.
             loader.map_max_entries("VFS_SCRATCH", 1);
         }

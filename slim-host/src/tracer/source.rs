@@ -21,6 +21,9 @@ pub enum Choice {
     Vfs,
     /// Both: the objects of the one, the failures of the other.
     Both,
+    /// Of system calls those alone that fail because a name is absent: nothing else is reported, and nothing else costs
+    /// more than a comparison.
+    Absent,
 }
 
 /// One source of events.

@@ -3,6 +3,7 @@
 //! Needs root, a cgroup2 mount and the kernel programs. Each test has groups, mounts and a tracer of its own, so all can
 //! run at once.
 
+mod absent;
 mod accesses;
 mod case;
 mod coverage;

@@ -10,9 +10,9 @@ use super::watcher::{ALL, Programs, Watch, Watcher, until};
 use crate::engine::Endpoint;
 use crate::process;
 
-const REDIS: [&str; 8] =
+pub(super) const REDIS: [&str; 8] =
     ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--daemonize"];
-const NGINX: [&str; 3] = ["nginx", "-g", "daemon off;"];
+pub(super) const NGINX: [&str; 3] = ["nginx", "-g", "daemon off;"];
 
 /// What is measured; all but the last are rates.
 const ROWS: [&str; 4] = ["redis GET", "redis SET", "nginx", "nginx p99"];
@@ -89,7 +89,7 @@ fn table(measured: &[[Vec<f64>; ALL.len()]], rounds: usize) -> Table {
 }
 
 /// GET and SET a second.
-fn redis_rates(container: &Container<'_>) -> Result<[f64; 2]> {
+pub(super) fn redis_rates(container: &Container<'_>) -> Result<[f64; 2]> {
     let mut command = Command::new("redis-benchmark");
     command.args(["-h", &container.address()?, "-t", "set,get", "-n", "60000", "--csv"]);
     let said = process::output(&mut command)?;
@@ -102,7 +102,7 @@ fn redis_rates(container: &Container<'_>) -> Result<[f64; 2]> {
 }
 
 /// Requests a second, and the latency of the slowest hundredth in microseconds.
-fn wrk(container: &Container<'_>) -> Result<[f64; 2]> {
+pub(super) fn wrk(container: &Container<'_>) -> Result<[f64; 2]> {
     let mut command = Command::new("wrk");
     command.args(["-t", "1", "-c", "16", "-d", "1s", "--latency"]);
     let said = process::output(command.arg(format!("http://{}/", container.address()?)))?;

@@ -136,6 +136,14 @@ impl<'e> Container<'e> {
         Ok(container)
     }
 
+    /// Starts a service of the image `tag`.
+    pub(super) fn of_tag(engine: &'e Endpoint, label: &str, tag: &str, command: &[&str]) -> Result<Self> {
+        let container = Self::named(engine, label, Under::Nothing);
+        let mut run = engine.docker();
+        process::quiet(run.args(["run", "--detach", "--name", &container.name, tag]).args(command))?;
+        Ok(container)
+    }
+
     /// Makes one of the image `tag` that is not started.
     pub(super) fn created(engine: &'e Endpoint, tag: &str, command: &str) -> Result<Self> {
         let container = Self::named(engine, "files", Under::Nothing);

@@ -143,6 +143,10 @@ impl Session {
     }
 
     fn take_snapshot(&mut self, group: &Group, target: u32) -> Result<Vec<Holder>, CommandError> {
+        if self.sieve.is_some() {
+            // What is there is no finding.
+            return Ok(Vec::new());
+        }
         let now = now_ns();
         let found = snapshot::take(group)?;
         self.snapshot_failed += found.failed;

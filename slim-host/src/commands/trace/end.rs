@@ -18,7 +18,7 @@ const RESTART: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Why a trace ended.
-pub(super) enum End {
+pub(in crate::commands) enum End {
     /// The command on the host is over, well or not.
     Command(Result<(), CommandError>),
     /// The time is over.
@@ -33,7 +33,7 @@ pub(super) enum End {
 
 impl End {
     /// What people did not ask for is explained.
-    pub(super) fn reason(&self) -> String {
+    pub(in crate::commands) fn reason(&self) -> String {
         match self {
             Self::Command(_) | Self::Time | Self::Asked => String::new(),
             Self::Idle(time) => format!("; nothing new for {}", text::duration(*time)),
@@ -43,7 +43,7 @@ impl End {
 }
 
 /// What is watched for its end.
-pub(super) enum Watched<'a> {
+pub(in crate::commands) enum Watched<'a> {
     /// Containers that the engine tells us about; none with `--image`.
     Containers(&'a Engine, &'a [ContainerView]),
     /// Containers without an engine.
@@ -146,7 +146,7 @@ async fn command(
 }
 
 /// Ends when every container has ended and none comes back: one that restarts is away for a moment.
-async fn all_ended(watched: Watched<'_>) -> Result<(), CommandError> {
+pub(in crate::commands) async fn all_ended(watched: Watched<'_>) -> Result<(), CommandError> {
     match watched {
         // Those of an image are counted by whoever listens for them.
         Watched::Containers(_, []) => std::future::pending().await,

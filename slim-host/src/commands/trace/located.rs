@@ -41,7 +41,7 @@ const TABLE_MAX: u64 = 64 << 20;
 
 /// A container that runs.
 #[derive(Debug)]
-pub(super) struct Located {
+pub(in crate::commands) struct Located {
     /// What people call it: the start of its id, or the name of its control group.
     pub name: String,
     /// Its control group.

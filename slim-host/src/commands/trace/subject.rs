@@ -8,14 +8,26 @@ use crate::{
     report::{SweepReport, TraceReport},
 };
 
+/// An image that shall be traced.
+pub(in crate::commands) struct Wanted {
+    /// Which one.
+    pub image: ImageIdentity,
+    /// Of which image the evidence is: the same, or the source of a slim image.
+    pub evidence_of: ImageIdentity,
+    /// The capture file; `None` for a watch that writes none.
+    pub file: Option<PathBuf>,
+    /// What people should know of it.
+    pub warnings: Vec<String>,
+}
+
 /// One image that is traced, with its capture.
-pub(super) struct Subject {
+pub(in crate::commands) struct Subject {
     /// Which one.
     pub image: ImageIdentity,
     /// Of its capture.
     pub header: Header,
-    /// The capture file.
-    pub file: PathBuf,
+    /// The capture file; a watch may have none.
+    pub file: Option<PathBuf>,
     /// Containers of it, in the order in which they came: id and name.
     pub containers: Vec<(String, String)>,
     /// Whether one of them ran before we came.
@@ -31,11 +43,24 @@ impl Subject {
     }
 }
 
+/// An image whose trace is over.
+pub(in crate::commands) struct Traced {
+    /// The image and its containers.
+    pub subject: Subject,
+    /// What was seen.
+    pub capture: Capture,
+    /// What sweeps were like.
+    pub sweep: Option<SweepReport>,
+}
+
 /// What is told at the end of the trace.
-pub(super) fn report(subject: Subject, capture: &Capture, sweep: Option<SweepReport>) -> TraceReport {
+pub(super) fn report(Traced { subject, capture, sweep }: Traced) -> TraceReport {
     let names: BTreeMap<&String, &String> = subject.containers.iter().map(|(id, name)| (id, name)).collect();
-    let file = quote(subject.file.as_os_str().as_encoded_bytes());
-    let mut report = TraceReport::new(capture, names.into_values().cloned().collect(), subject.file);
+    let names = names.into_values().cloned().collect();
+    // A trace always writes one.
+    let file = subject.file.unwrap_or_default();
+    let mut report = TraceReport::new(&capture, names, file.clone());
+    let file = quote(file.as_os_str().as_encoded_bytes());
     report.warnings.extend(subject.warnings);
     report.sweep = sweep;
     if report.containers.is_empty() {

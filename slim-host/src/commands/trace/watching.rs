@@ -5,7 +5,6 @@
 use std::{
     collections::BTreeSet,
     future::Future,
-    path::PathBuf,
     pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -17,21 +16,23 @@ use tokio::task::JoinSet;
 use super::{
     End,
     located::Located,
+    looking::{Looked, look},
     prepare,
-    subject::{Subject, report},
+    subject::{Subject, Traced, Wanted},
+    vanished::Vanished,
 };
 use crate::{
-    capture::{CaptureWriter, Existing, ImageIdentity},
+    capture::{CaptureWriter, Existing},
     commands::{
         CommandError,
         recorder::Recorder,
         run::beside,
         session::{Feed, Machine, Manner, Progress, Session},
         sweeps::Arrival,
+        watch::{Sieve, hidden},
     },
     engine::{ContainerEvent, ContainerEventKind, ContainerView, Engine, EngineError, SourceImage},
     output::{Live, LiveCounts, Output},
-    report::TraceReport,
 };
 
 /// Between two looks at a container that the engine says runs and that we cannot attach to.
@@ -48,18 +49,8 @@ const RESTART_GRACE: Duration = Duration::from_secs(10);
 
 type Events = Pin<Box<dyn Stream<Item = Result<ContainerEvent, EngineError>> + Send>>;
 
-/// An image that shall be traced.
-pub(super) struct Wanted {
-    /// Which one.
-    pub image: ImageIdentity,
-    /// The capture file.
-    pub file: PathBuf,
-    /// What people should know of it.
-    pub warnings: Vec<String>,
-}
-
 /// How a trace shall be made.
-pub(super) struct Setup {
+pub(in crate::commands) struct Setup {
     /// Where the containers run.
     pub machine: Machine,
     /// What runs them, for the captures' headers.
@@ -70,15 +61,8 @@ pub(super) struct Setup {
     pub feed: Option<Output>,
 }
 
-/// What the engine said of a container when we asked, and how often we have asked.
-struct Looked {
-    id: String,
-    times: u32,
-    found: Result<Option<ContainerView>, EngineError>,
-}
-
 /// Who tells of the containers of images.
-pub(super) struct Listening<'a> {
+pub(in crate::commands) struct Listening<'a> {
     /// The engine.
     pub engine: &'a Engine,
     /// Whose containers.
@@ -90,7 +74,7 @@ pub(super) struct Listening<'a> {
 }
 
 /// A trace in progress.
-pub(super) struct Tracing {
+pub(in crate::commands) struct Tracing {
     session: Session,
     subjects: Vec<Subject>,
     looks: JoinSet<Looked>,
@@ -98,33 +82,44 @@ pub(super) struct Tracing {
     running: BTreeSet<String>,
     /// Whether any ever did: one that was only created has not ended.
     has_run: bool,
+    /// Containers that may have been of the images.
+    vanished: Vanished,
 }
 
 impl Tracing {
-    pub(super) async fn begin(setup: Setup, wanted: Vec<Wanted>) -> Result<Self, CommandError> {
-        prepare(wanted.iter().map(|wanted| wanted.file.as_path()))?;
+    pub(in crate::commands) async fn begin(setup: Setup, wanted: Vec<Wanted>) -> Result<Self, CommandError> {
+        prepare(wanted.iter().filter_map(|wanted| wanted.file.as_deref()))?;
         let mut session = Session::start(setup.machine, setup.manner).await?;
         if let Some(output) = setup.feed {
             let images = wanted.iter().map(|wanted| wanted.image.reference.clone()).collect();
             session.feed(Feed { output, images });
         }
         let mut subjects = Vec::with_capacity(wanted.len());
-        for (Wanted { image, file, warnings }, target) in wanted.into_iter().zip(0..) {
-            let header = session.header(image.clone(), setup.engine.clone())?;
-            session.record(target, Recorder::new(CaptureWriter::create(&file, &header, Existing::Refuse)?));
+        for (Wanted { image, evidence_of, file, warnings }, target) in wanted.into_iter().zip(0..) {
+            let header = session.header(evidence_of, setup.engine.clone())?;
+            if let Some(file) = &file {
+                let writer = CaptureWriter::create(file, &header, Existing::Refuse)?;
+                session.record(target, Recorder::new(writer));
+            }
             let (containers, attached_late) = (Vec::new(), false);
             subjects.push(Subject { image, header, file, containers, attached_late, warnings });
         }
-        Ok(Self { session, subjects, looks: JoinSet::new(), running: BTreeSet::new(), has_run: false })
+        let (looks, running, vanished) = (JoinSet::new(), BTreeSet::new(), Vanished::default());
+        Ok(Self { session, subjects, looks, running, has_run: false, vanished })
+    }
+
+    /// Keeps only what `sieve` lets through.
+    pub(in crate::commands) fn sift(&mut self, sieve: Sieve) {
+        self.session.sift(sieve);
     }
 
     /// How far the trace is, to be asked while it goes on.
-    pub(super) fn progress(&self) -> Arc<Progress> {
+    pub(in crate::commands) fn progress(&self) -> Arc<Progress> {
         self.session.progress()
     }
 
     /// Traces what is attached until `end`.
-    pub(super) async fn until(
+    pub(in crate::commands) async fn until(
         &mut self,
         end: impl Future<Output = Result<End, CommandError>> + Unpin,
         live: &Live,
@@ -134,7 +129,7 @@ impl Tracing {
 
     /// Traces every container of the images that `source` tells of, until `end`; if `source` says so also until none is
     /// left.
-    pub(super) async fn listen(
+    pub(in crate::commands) async fn listen(
         &mut self,
         mut end: impl Future<Output = Result<End, CommandError>> + Unpin,
         source: Listening<'_>,
@@ -143,7 +138,7 @@ impl Tracing {
         let Listening { engine, images, since, until_exit } = source;
         let mut events: Events = Box::pin(engine.watch(images, since));
         let (mut heard, mut failures) = (since, 0);
-        self.look_at_running(engine, live).await?;
+        self.look_at_running(engine, images, live).await?;
         let ended = loop {
             tokio::select! {
                 biased;
@@ -188,6 +183,10 @@ impl Tracing {
         match beside(&mut self.session, live, asked).await? {
             Ok(events) => events.iter().try_for_each(|event| match event.kind {
                 ContainerEventKind::Created | ContainerEventKind::Started => self.claim(event),
+                ContainerEventKind::Vanished => {
+                    self.vanished.note(event);
+                    Ok(())
+                }
                 ContainerEventKind::Died => Ok(()),
             }),
             Err(error) => {
@@ -209,18 +208,21 @@ impl Tracing {
     }
 
     /// Takes a running container into the trace.
-    pub(super) fn attach(&mut self, container: &ContainerView) -> Result<(), CommandError> {
+    pub(in crate::commands) fn attach(&mut self, container: &ContainerView) -> Result<(), CommandError> {
         let Some((target, subject)) = self.target_of(&container.image_id) else { return Ok(()) };
         let arrival = if subject.knows(&container.id) { Arrival::InTime } else { Arrival::Late };
         if arrival == Arrival::Late {
             subject.containers.push((container.id.clone(), container.name.clone()));
             subject.attached_late = true;
         }
-        self.session.attach(container, target, arrival)
+        let target = self.session.target_of(target, &container.id);
+        self.session.attach(container, target, arrival)?;
+        self.session.introduce(target, container, hidden);
+        Ok(())
     }
 
     /// Restarts a container that is in the trace, so that its start is seen as well. What it read before counts, too.
-    pub(super) async fn restart(
+    pub(in crate::commands) async fn restart(
         &mut self,
         engine: &Engine,
         container: &ContainerView,
@@ -236,7 +238,11 @@ impl Tracing {
     }
 
     /// Takes a running container without an engine into the trace, as one of image number `target`.
-    pub(super) fn attach_located(&mut self, located: &Located, target: u32) -> Result<(), CommandError> {
+    pub(in crate::commands) fn attach_located(
+        &mut self,
+        located: &Located,
+        target: u32,
+    ) -> Result<(), CommandError> {
         let id = located.found.container.as_deref();
         if let Some(subject) = self.subjects.get_mut(target as usize) {
             subject.containers.push((id.unwrap_or(&located.name).to_owned(), located.name.clone()));
@@ -246,7 +252,10 @@ impl Tracing {
     }
 
     /// What containers without an engine hold at the end.
-    pub(super) fn last_look_at<'l>(&mut self, located: impl Iterator<Item = (&'l Located, u32)>) {
+    pub(in crate::commands) fn last_look_at<'l>(
+        &mut self,
+        located: impl Iterator<Item = (&'l Located, u32)>,
+    ) {
         for (located, target) in located {
             // They may end at any moment; what they held was traced when it was opened.
             if let Err(error) = self.session.snapshot_group(&located.found.group, target) {
@@ -256,12 +265,16 @@ impl Tracing {
     }
 
     /// What has been seen so far.
-    pub(super) fn counts(&self) -> Result<LiveCounts, CommandError> {
+    pub(in crate::commands) fn counts(&self) -> Result<LiveCounts, CommandError> {
         self.session.counts()
     }
 
     /// What the containers hold at the end.
-    pub(super) async fn last_look(&mut self, engine: &Engine, live: &Live) -> Result<(), CommandError> {
+    pub(in crate::commands) async fn last_look(
+        &mut self,
+        engine: &Engine,
+        live: &Live,
+    ) -> Result<(), CommandError> {
         self.looks.abort_all();
         self.session.sweep_again()?;
         let all: Vec<(u32, String)> = (0..)
@@ -281,18 +294,19 @@ impl Tracing {
         Ok(())
     }
 
-    /// Ends the trace in order.
-    pub(super) fn finish(mut self) -> Result<Vec<TraceReport>, CommandError> {
+    /// Ends the trace in order: each image with what was seen of it.
+    pub(in crate::commands) fn finish(mut self) -> Result<Vec<Traced>, CommandError> {
         let sweeps: Vec<_> =
             (0..).zip(&self.subjects).map(|(target, _)| self.session.swept(target)).collect();
         let headers = (0..).zip(self.subjects.iter().map(|subject| subject.header.clone())).collect();
         let captures = self.session.finish(headers)?;
-        Ok(self
-            .subjects
-            .into_iter()
-            .zip(captures)
-            .zip(sweeps)
-            .map(|((subject, capture), sweep)| report(subject, &capture, sweep))
+        let warning = self.vanished.warning();
+        let traced = self.subjects.into_iter().zip(captures).zip(sweeps);
+        Ok(traced
+            .map(|((mut subject, capture), sweep)| {
+                subject.warnings.extend(warning.clone());
+                Traced { subject, capture, sweep }
+            })
             .collect())
     }
 
@@ -301,10 +315,14 @@ impl Tracing {
     }
 
     /// Looks at the containers of the images that run already.
-    async fn look_at_running(&mut self, engine: &Engine, live: &Live) -> Result<(), CommandError> {
-        let images: Vec<String> = self.subjects.iter().map(|subject| subject.image.id.clone()).collect();
+    async fn look_at_running(
+        &mut self,
+        engine: &Engine,
+        images: &[SourceImage],
+        live: &Live,
+    ) -> Result<(), CommandError> {
         for image in images {
-            let listed = Box::pin(engine.running_containers_of(&image));
+            let listed = Box::pin(engine.running_containers_of(&image.id));
             for id in beside(&mut self.session, live, listed).await?? {
                 // Events tell of its end, as they are heard from before this list.
                 self.runs(id.clone());
@@ -323,6 +341,7 @@ impl Tracing {
                 self.runs(event.id.clone());
                 self.looks.spawn(look(engine.clone(), event.id.clone(), Duration::ZERO, 0));
             }
+            ContainerEventKind::Vanished => self.vanished.note(event),
             ContainerEventKind::Died => {
                 self.running.remove(&event.id);
                 self.session.retire(&event.id);
@@ -338,6 +357,7 @@ impl Tracing {
             let short = event.id.get(..12).unwrap_or(&event.id).to_owned();
             subject.containers.push((event.id.clone(), short));
         }
+        let target = self.session.target_of(target, &event.id);
         self.session.announce(&event.id, target)
     }
 
@@ -367,16 +387,6 @@ impl Tracing {
             attached => attached,
         }
     }
-}
-
-/// Asks, after `pause`, what a container is doing; `None` is one that was removed.
-async fn look(engine: Engine, id: String, pause: Duration, times: u32) -> Looked {
-    tokio::time::sleep(pause).await;
-    let found = match engine.container(&id).await {
-        Err(EngineError::UnknownContainer { .. }) => Ok(None),
-        found => found.map(Some),
-    };
-    Looked { id, times, found }
 }
 
 fn time_of(event: &ContainerEvent) -> Option<SystemTime> {

@@ -1,0 +1,142 @@
+//! What `slim watch` costs a slim container under load: redis and nginx, watched and not, in turns.
+//!
+//! The slim images are built by the slim that is measured. Both containers of a pair are the same one, so nothing but the
+//! watch differs between two turns.
+
+use std::fs::{self, File};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::servers::{NGINX, REDIS, redis_rates, wrk};
+use super::stage::{self, Container};
+use super::table::{Goal, Table, median, ratio};
+use super::watcher::{Programs, until};
+use crate::engine::Endpoint;
+use crate::{images, process};
+
+/// The least that a watch must leave of the unwatched rate.
+const RATE: f64 = 0.98;
+
+/// What is measured; all but the last are rates.
+const ROWS: [(&str, &str); 4] =
+    [("redis GET", "/s"), ("redis SET", "/s"), ("nginx", "/s"), ("nginx p99", " us")];
+
+/// A slim image, removed when dropped.
+struct Slim<'e> {
+    engine: &'e Endpoint,
+    tag: String,
+}
+
+impl<'e> Slim<'e> {
+    /// Builds one of the test image `name`, run with `command` and driven by `exercise` on the host.
+    fn build(
+        engine: &'e Endpoint,
+        programs: &Programs,
+        name: &str,
+        exercise: &str,
+        command: &[&str],
+    ) -> Result<Self> {
+        let slim = Self { engine, tag: format!("slim-bench/{name}-slim:{}", std::process::id()) };
+        let mut build = Command::new(&programs.slim);
+        build.args(["build", &format!("slim-test/{name}"), "--tag", &slim.tag, "--host-exec", exercise]);
+        process::quiet(build.args(command).env("DOCKER_HOST", engine.as_str()))?;
+        Ok(slim)
+    }
+}
+
+impl Drop for Slim<'_> {
+    fn drop(&mut self) {
+        // A drop has nobody to tell.
+        let _failed = process::quiet(self.engine.docker().args(["image", "rm", "--force", &self.tag]));
+    }
+}
+
+/// A `slim watch` at work.
+struct Watch(Child);
+
+impl Watch {
+    /// Attaches one to `container`.
+    fn attach(programs: &Programs, container: &Container<'_>) -> Result<Self> {
+        let said = stage::directory()?.join("watch.log");
+        let mut watch = Command::new(&programs.slim);
+        watch.args(["watch", &container.name]).env("DOCKER_HOST", container.engine().as_str());
+        watch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&said)?);
+        let mut child = watch.spawn().context("start slim")?;
+        let watching = || fs::read_to_string(&said).is_ok_and(|text| text.contains("watching "));
+        let attached = until("slim watches", || {
+            let ended = child.try_wait().ok().flatten().is_some();
+            (ended || watching()).then_some(())
+        });
+        attached?;
+        ensure!(watching(), "slim ended: {}", process::tail(&fs::read_to_string(&said)?));
+        Ok(Self(child))
+    }
+
+    /// Ends it; a finding would mean that the slim image is none.
+    fn end(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.0), Signal::INT).context("end the watch")?;
+        let status = until("the watch has ended", || self.0.try_wait().ok().flatten())?;
+        ensure!(status.success(), "the watch found something, or failed: {status}");
+        Ok(())
+    }
+}
+
+/// Measures both, `rounds` times, in turns.
+pub(super) fn measure(engine: &Endpoint, programs: &Programs, rounds: usize) -> Result<Table> {
+    images::build(engine, &["nginx", "redis"].map(str::to_owned))?;
+    let redis_command = [&REDIS[..], &["no"]].concat();
+    let ping = "until redis-cli -h \"$SLIM_IP\" set a b; do sleep 0.1; done";
+    let redis = Slim::build(engine, programs, "redis", ping, &redis_command)?;
+    let page = "until curl -fs -o /dev/null \"http://$SLIM_IP/\"; do sleep 0.1; done";
+    let nginx = Slim::build(engine, programs, "nginx", page, &NGINX)?;
+    let redis_container = Container::of_tag(engine, "watched-redis", &redis.tag, &redis_command)?;
+    let nginx_container = Container::of_tag(engine, "watched-nginx", &nginx.tag, &NGINX)?;
+    for (container, port) in [(&redis_container, 6379), (&nginx_container, 80)] {
+        let address = format!("{}:{port}", container.address()?).parse()?;
+        until("the server answers", || {
+            std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(1)).ok()
+        })?;
+    }
+    let mut measured: [[Vec<f64>; 2]; ROWS.len()] = Default::default();
+    for round in 0..rounds {
+        for turn in 0..2 {
+            let column = (round + turn) % 2;
+            let rates = |container: &Container<'_>, drive: &dyn Fn(&Container<'_>) -> Result<[f64; 2]>| {
+                let watch = if column == 1 { Some(Watch::attach(programs, container)?) } else { None };
+                let begun = Instant::now();
+                let rates = drive(container)?;
+                ensure!(begun.elapsed().as_secs_f64() > 0.1, "too short to be measured");
+                watch.map_or(Ok(()), Watch::end)?;
+                Ok(rates)
+            };
+            let [get, set] = rates(&redis_container, &|container| redis_rates(container))?;
+            let [rate, slowest] = rates(&nginx_container, &|container| wrk(container))?;
+            for (row, value) in measured.iter_mut().zip([get, set, rate, slowest]) {
+                row[column].push(value);
+            }
+        }
+    }
+    Ok(table(&measured, rounds))
+}
+
+fn table(measured: &[[Vec<f64>; 2]], rounds: usize) -> Table {
+    let mut table = Table::new(
+        "What a watched slim container pays",
+        &format!(
+            "Medians of {rounds}, in turns; times the unwatched. The servers of the tests, slim, driven as above. Rates: \
+             more is better; p99 is the latency of one in a hundred: less is."
+        ),
+        &["server", "unwatched", "slim watch"],
+    );
+    for ((title, unit), [alone, watched]) in ROWS.iter().zip(measured) {
+        let part = median(watched) / median(alone);
+        table.row(vec![(*title).to_owned(), format!("{:.0}{unit}", median(alone)), ratio(part)]);
+        if *unit == "/s" {
+            table.goal(Goal::least(&format!("{title}, watched"), part, RATE).against(alone));
+        }
+    }
+    table
+}
