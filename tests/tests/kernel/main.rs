@@ -5,6 +5,7 @@
 
 mod accesses;
 mod case;
+mod cost;
 mod coverage;
 mod loss;
 mod names;
