@@ -70,7 +70,8 @@ pub struct Options {
     pub seen_entries: Option<u32>,
     /// Where to listen.
     pub sources: Choice,
-    /// Functions of the kernel that are taken for absent. Tests name some, to have the alternatives.
+    /// Functions, helpers and tracepoints of the kernel that are taken for absent. Tests name some, to have the
+    /// alternatives.
     pub absent_functions: &'static [&'static str],
 }
 
@@ -132,7 +133,7 @@ impl Tracer {
             let bytes =
                 fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
             let btf = Btf::parse(&bytes)?;
-            let requests = io_uring::requests(&btf)?;
+            let requests = io_uring::requests(&btf, options.absent_functions)?;
             (config(&btf, options, requests)?, requests, Fitting::look_up(&btf, options.absent_functions)?)
         };
         let aya_btf = AyaBtf::from_sys_fs().map_err(|source| TracerError::Btf { source })?;
