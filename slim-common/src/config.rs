@@ -133,10 +133,14 @@ pub struct Config {
     pub adopt: u32,
     /// 1 where the children of a dentry are a `list_head` (before Linux 6.8), 0 where they are an `hlist`.
     pub dentry_lists: u32,
+    /// Entries of one region of [`crate::familiar`] on one CPU, less one: a mask.
+    pub familiar_mask: u32,
+    /// Fills the structure to a multiple of eight bytes.
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Offsets>() == 45 * 4);
-const _: () = assert!(size_of::<Config>() == 24 + 45 * 4 + 36);
+const _: () = assert!(size_of::<Config>() == 24 + 45 * 4 + 44);
 
 impl Config {
     /// All zero: the programs refuse nothing by it, the host always overrides it.
@@ -199,6 +203,8 @@ impl Config {
         tail_calls: 0,
         adopt: 0,
         dentry_lists: 0,
+        familiar_mask: 0,
+        reserved: 0,
     };
 }
 

@@ -8,6 +8,7 @@ use slim_common::config::{CGROUP_V2, Config};
 use super::{
     TracerError,
     btf::Btf,
+    familiar,
     io_uring::Requests,
     load::{CgroupMode, Newcomers, Options},
     offsets,
@@ -59,6 +60,8 @@ pub(super) fn config(
         ),
         adopt: u32::from(options.newcomers == Newcomers::Adopt),
         dentry_lists: offsets::dentry_lists(btf),
+        familiar_mask: familiar::entries()? - 1,
+        reserved: 0,
     })
 }
 
