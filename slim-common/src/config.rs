@@ -99,8 +99,6 @@ pub struct Offsets {
     pub sb_root: u32,
     /// `struct io_kiocb`.opcode; 0 in a kernel without io_uring.
     pub kiocb_opcode: u32,
-    /// Fills the structure to a multiple of eight bytes.
-    pub reserved: u32,
 }
 
 /// Everything that the programs take from the host.
@@ -135,8 +133,8 @@ pub struct Config {
     pub dentry_lists: u32,
     /// 1 when nothing is wanted but names that were looked for and absent: all other calls end at the first comparison.
     pub absent_only: u32,
-    /// Fills the structure to a multiple of eight bytes.
-    pub reserved: u32,
+    /// Entries of one region of [`crate::familiar`] on one CPU, less one: a mask.
+    pub familiar_mask: u32,
 }
 
 const _: () = assert!(size_of::<Offsets>() == 45 * 4);
@@ -192,8 +190,7 @@ impl Config {
             inode_mode: 0,
             sb_root: 0,
             kiocb_opcode: 0,
-            reserved: 0,
-        },
+            },
         host_dev: 0,
         runtime_dev: 0,
         hierarchy_id: 0,
@@ -204,7 +201,7 @@ impl Config {
         adopt: 0,
         dentry_lists: 0,
         absent_only: 0,
-        reserved: 0,
+        familiar_mask: 0,
     };
 }
 

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod counters;
 pub mod event;
+pub mod familiar;
 pub mod limits;
 pub mod scope;
 pub mod sweep;

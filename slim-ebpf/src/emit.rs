@@ -12,11 +12,12 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use slim_common::{
     event::{DedupKey, EventHeader, flag, kind},
+    familiar::Region,
     limits::{PATH_MAX, SECTIONS_MAX},
 };
 
 use crate::{
-    dedup::{self, Claim, Memory, PathHash},
+    dedup::{self, Claim, Known, Memory, PathHash, Wanted},
     kernel::{Addr, Identity, Own, Path, config, device, hidden},
     maps::{EVENTS, Scratch, VFS_SCRATCH, count, reload},
     path::{Section, WalkError, walk},
@@ -107,7 +108,8 @@ pub fn requested(scratch: &mut Scratch, hash: &mut PathHash, copied: i64) -> Opt
     Some(reload(&scratch.header.requested_len))
 }
 
-/// Sends `access` unless it was sent before; then it is counted.
+/// Sends `access` unless it was sent before; then it is counted. `region` is where the CPU remembers those of the calling
+/// program.
 #[inline(always)]
 pub fn access<C: EbpfContext>(
     ctx: &C,
@@ -116,10 +118,25 @@ pub fn access<C: EbpfContext>(
     scratch: &mut Scratch,
     access: &Access,
     hash: PathHash,
+    region: Option<Region>,
 ) {
     let key = hash.key(access.kind, access.flags, access.result, scope.target(), root.dev);
-    if dedup::is_known(&key, Memory::of(access.kind, access.result, access.flags)) {
+    let memory = Memory::of(access.kind, access.result, access.flags);
+    let region = region.filter(|_| memory == Memory::Lasting);
+    // The key is as good as any.
+    let facts = [key[0], key[1], 1];
+    if region.is_some_and(|region| dedup::is_familiar(region, &facts)) {
         return;
+    }
+    match dedup::is_known(&key, memory) {
+        Known::No => {}
+        Known::Claimed => return,
+        Known::Sent => {
+            if let Some(region) = region {
+                dedup::get_familiar(&Wanted { region, facts, key });
+            }
+            return;
+        }
     }
     fill(scratch, scope, root, access, key);
     claim_and_send(ctx.as_ptr(), scratch);
@@ -131,6 +148,8 @@ pub struct Reached {
     pub kind: u32,
     /// Entry of [`VFS_SCRATCH`] that belongs to the program.
     pub slot: u32,
+    /// Where the CPU remembers what the program met lately, where that pays.
+    pub region: Option<Region>,
     /// Its `struct dentry`.
     pub dentry: Own,
     /// See [`Scratch::file`].
@@ -141,6 +160,23 @@ pub struct Reached {
 /// than on the container's root file system is none of the image. `None` when it could not be read.
 #[inline(always)]
 pub fn object<C: EbpfContext>(ctx: &C, scope: &Scope, reached: &Reached) -> Option<()> {
+    let mut facts = [0; 3];
+    if config!(typed_task) == 1
+        && let Some(home) = scope.home()
+    {
+        let superblock: u64 = reached.dentry.typed(config!(offsets.dentry_sb));
+        if superblock != home.superblock {
+            return Some(());
+        }
+        if let Some(region) = reached.region {
+            let (name, ino) = Identity::typed_name_and_ino(reached.dentry)?;
+            facts = [name, ino, home.place];
+            // Whoever it is that the root of this task belongs to: nothing new is told.
+            if dedup::is_familiar(region, &facts) {
+                return Some(());
+            }
+        }
+    }
     // A jail makes no difference to an object, so what it leaves in the hash is dropped.
     let root = match Root::of_current(scope, &mut PathHash::new()) {
         Ok(root) => root,
@@ -154,8 +190,17 @@ pub fn object<C: EbpfContext>(ctx: &C, scope: &Scope, reached: &Reached) -> Opti
     let mut hash = PathHash::new();
     hash.identity(&identity);
     let key = hash.key(reached.kind, 0, 0, scope.target(), root.home);
-    if dedup::is_known(&key, Memory::of(reached.kind, 0, 0)) {
-        return Some(());
+    match dedup::is_known(&key, Memory::of(reached.kind, 0, 0)) {
+        Known::No => {}
+        Known::Claimed => return Some(()),
+        Known::Sent => {
+            if let Some(region) = reached.region
+                && facts[2] != 0
+            {
+                dedup::get_familiar(&Wanted { region, facts, key });
+            }
+            return Some(());
+        }
     }
     // SAFETY: a per-CPU map value of the calling program alone, which does not run twice at once.
     let scratch = unsafe { &mut *VFS_SCRATCH.get_ptr_mut(reached.slot)? };
@@ -213,6 +258,7 @@ fn claim_and_send(ctx: *mut c_void, scratch: &mut Scratch) {
     }
     match send(scratch) {
         Ok(()) => {
+            dedup::mark_sent(&scratch.header.key, memory(scratch));
             count!(emitted);
             let (kind, result) = (scratch.header.kind, scratch.header.result);
             debug!(&BtfTracePointContext::new(ctx), "emitted kind {} result {}", kind, result);
@@ -266,7 +312,7 @@ fn becomes_creation(scratch: &mut Scratch) -> Option<()> {
     header.key = hash.key(kind::WRITE, flag::CREATED, 0, reload(&header.target), reload(&scratch.home));
     scratch.starts[Section::BASE] = 0;
     scratch.starts[Section::ROOT] = 0;
-    if dedup::is_known(&scratch.header.key, Memory::Fading) { None } else { Some(()) }
+    if dedup::is_known(&scratch.header.key, Memory::Fading) == Known::No { Some(()) } else { None }
 }
 
 /// Whether the call made the file that it opened: then it is not in the image. There is no end of such files.

@@ -101,16 +101,20 @@ impl Own {
         Self(unsafe { *ctx.as_ptr().cast::<u64>().add(n) })
     }
 
+    /// Reads a `T` at `offset` of the structure, where the verifier knows its type ([`Config::typed_task`]).
+    ///
+    /// [`Config::typed_task`]: slim_common::config::Config::typed_task
+    #[inline(always)]
+    pub fn typed<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: the verifier knows the type behind the pointer and that the member is there; should the object be gone,
+        // the load gives zero instead of a fault.
+        unsafe { *((self.0 as *const u8).add(offset as usize).cast::<T>()) }
+    }
+
     /// Reads a `T` at `offset` of the structure.
     #[inline(always)]
     pub fn read<T: Copy>(self, offset: u32) -> Option<T> {
-        if config!(typed_task) == 1 {
-            // SAFETY: the verifier knows the type behind the pointer and that the member is there; should the object
-            // be gone, the load gives zero instead of a fault.
-            Some(unsafe { *((self.0 as *const u8).add(offset as usize).cast::<T>()) })
-        } else {
-            Addr(self.0).read(offset)
-        }
+        if config!(typed_task) == 1 { Some(self.typed(offset)) } else { Addr(self.0).read(offset) }
     }
 
     /// Follows the pointer at `offset`; `None` when it is null.
@@ -180,12 +184,25 @@ impl Identity {
         if fs == 0 { None } else { Some(Self { ino, name, fs }) }
     }
 
-    /// The same for a dentry that hangs on the current task. Here the device number stands for the superblock: a typed
+    /// [`Self::name`] and [`Self::ino`] of a dentry of which the verifier knows the type.
+    #[inline(always)]
+    pub fn typed_name_and_ino(dentry: Own) -> Option<(u64, u64)> {
+        let inode: u64 = dentry.typed(config!(offsets.dentry_inode));
+        if inode == 0 {
+            return None;
+        }
+        // Two words and not one: the verifier lets a typed load take a single member only.
+        let hash: u32 = dentry.typed(config!(offsets.dentry_name));
+        let len: u32 = dentry.typed(config!(offsets.dentry_name) + 4);
+        Some((u64::from(len) << 32 | u64::from(hash), Own(inode).typed(config!(offsets.inode_ino))))
+    }
+
+    /// As [`Self::of`], for a dentry that hangs on the current task. Here the device number stands for the superblock: a typed
     /// pointer is no number that could be hashed.
     #[inline(always)]
     pub fn of_own(dentry: Own) -> Option<Self> {
         let inode = dentry.follow(config!(offsets.dentry_inode))?;
-        // Two words and not one: the verifier lets a typed load take a single member only.
+        // As above.
         let hash: u32 = dentry.read(config!(offsets.dentry_name))?;
         let len: u32 = dentry.read(config!(offsets.dentry_name) + 4)?;
         let ino = inode.read(config!(offsets.inode_ino))?;

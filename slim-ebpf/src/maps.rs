@@ -10,6 +10,7 @@ use slim_common::{
     config::Config,
     counters::Counters,
     event::{DedupKey, EventHeader},
+    familiar::{ENTRIES_MAX, Familiar, Region, Used},
     limits::{
         NAME_MAX, NAMES_BYTES, RECENT_ENTRIES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK,
         SEEN_ENTRIES, VFS_SLOTS, WANTED_ENTRIES,
@@ -34,9 +35,11 @@ pub static CONFIG: Config = Config::ZERO;
 #[map]
 pub static SCOPE: HashMap<u64, ScopeEntry> = HashMap::with_max_entries(SCOPE_ENTRIES, NO_PREALLOC);
 
-/// How often the host changed [`SCOPE`]: what a CPU remembers of it ends with that.
-#[map]
-pub static SCOPE_CHANGES: Array<u64> = Array::with_max_entries(1, 0);
+/// How often the host changed [`SCOPE`]: what a CPU remembers of it ends with that. A map of its own, like all sections of
+/// this name, of which a program knows the address: no lookup.
+#[unsafe(link_section = ".data.changes")]
+#[unsafe(no_mangle)]
+pub static SCOPE_CHANGES: u64 = 0;
 
 /// The control group that each program asked for last on this CPU, by [`Asker`](crate::scope::Asker).
 #[map]
@@ -53,6 +56,15 @@ pub static ADOPTED: HashMap<u64, ContainerId> = HashMap::with_max_entries(SCOPE_
 /// Claimed accesses with the number of times that each happened.
 #[map]
 pub static SEEN: HashMap<DedupKey, u64> = HashMap::with_max_entries(SEEN_ENTRIES, NO_PREALLOC);
+
+/// Those of them that this CPU met lately, by [`Region`]. What is here is not looked up in [`SEEN`], and is counted there
+/// when another one takes its place. The host says how many.
+#[map]
+pub static FAMILIAR: PerCpuArray<Familiar> = PerCpuArray::with_max_entries(ENTRIES_MAX * Region::COUNT, 0);
+
+/// Which of these are in use: the host need not ask for all.
+#[map]
+pub static FAMILIAR_USED: PerCpuArray<Used> = PerCpuArray::with_max_entries(Region::COUNT, 0);
 
 /// The same for what is remembered only for a while; forgets the oldest.
 #[map]
@@ -178,6 +190,12 @@ pub(crate) use count;
 /// the first BPF.
 #[inline(always)]
 pub fn add_one(total: *mut u64) {
+    add(total, 1);
+}
+
+/// Adds `number` likewise.
+#[inline(always)]
+pub fn add(total: *mut u64, number: u64) {
     // SAFETY: an aligned map value that lives until the program ends.
-    unsafe { asm!("lock *(u64 *)({total} + 0) += {one}", total = in(reg) total, one = in(reg) 1_u64) }
+    unsafe { asm!("lock *(u64 *)({total} + 0) += {number}", total = in(reg) total, number = in(reg) number) }
 }

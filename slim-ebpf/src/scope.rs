@@ -3,6 +3,8 @@
 //! A map holds every control group in scope, nested ones included: [`crate::hooks::cgroup`] adds children as they
 //! are made, the host adds those that exist already. So one lookup answers, and mostly not even that is needed.
 
+use core::mem::offset_of;
+
 use aya_ebpf::helpers::bpf_get_current_cgroup_id;
 use slim_common::{config::CGROUP_V2, limits::VFS_SLOTS, scope::ScopeEntry};
 
@@ -71,7 +73,7 @@ impl Scope {
         let pointer = ASKED.get_ptr_mut(asker.entry())?;
         // SAFETY: a per-CPU map value of the asking program alone, which does not run twice at once.
         let asked = unsafe { &mut *pointer };
-        let changes = *SCOPE_CHANGES.get(0)?;
+        let changes = reload(&SCOPE_CHANGES);
         if asked.cgroup != cgroup || asked.changes != changes {
             asked.cgroup = cgroup;
             asked.changes = changes;
@@ -89,6 +91,17 @@ impl Scope {
     #[inline(always)]
     pub fn target(&self) -> u32 {
         self.entry().target
+    }
+
+    /// The container's root file system, where it is known.
+    #[inline(always)]
+    pub fn home(&self) -> Option<Home> {
+        let entry = self.entry();
+        let superblock = reload(&entry.root_sb);
+        const _: () = assert!(offset_of!(ScopeEntry, target) == 0 && offset_of!(ScopeEntry, root_dev) == 4);
+        // SAFETY: an aligned map value; both members are within.
+        let place = unsafe { core::ptr::from_ref(entry).cast::<u64>().read_volatile() };
+        if superblock == 0 { None } else { Some(Home { superblock, place }) }
     }
 
     #[inline(always)]
@@ -111,6 +124,14 @@ impl Scope {
         // SAFETY: as in [`Self::current`].
         unsafe { (*self.asked).entry = *entry };
     }
+}
+
+/// The root file system of a container.
+pub struct Home {
+    /// Its superblock, as address.
+    pub superblock: u64,
+    /// The host's number of what is traced and the device, in one word.
+    pub place: u64,
 }
 
 /// The root directory of the current task, in relation to its container.

@@ -82,6 +82,10 @@ pub type Accesses = BTreeMap<AccessKey, AccessRecord>;
 /// Events that were lost, by cause (name of the counter to count). A cause with count 0 says nothing.
 pub type LossCounts = BTreeMap<String, u64>;
 
+/// What became of the events that the kernel saw, by name of the counter, where nothing was lost by it: `docs/loss.md` has
+/// them all. They belong to the whole run, as losses do; empty where nobody counted.
+pub type EventCounts = BTreeMap<String, u64>;
+
 /// Everything that a capture file holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capture {
@@ -198,6 +202,8 @@ pub struct Header {
     pub status: Status,
     /// Events that were lost, by cause (name of the counter to count); empty when none.
     pub loss: LossCounts,
+    /// What became of the others; of a cut capture, empty.
+    pub counts: EventCounts,
 }
 
 impl Header {

@@ -11,6 +11,7 @@ pub mod btf;
 pub mod cgroup;
 mod configure;
 pub mod event;
+mod familiar;
 mod io_uring;
 pub mod load;
 pub mod loss;

@@ -3,6 +3,7 @@
 //! Everything that is compared is measured in one run, in turns, so that a machine that grows slower does so for all;
 //! medians count. Verdicts are computed, and what loses stays in the tables. `--write` puts them into docs/bench.md.
 
+mod hooks;
 mod programs;
 mod servers;
 mod service;
@@ -64,20 +65,35 @@ enum Part {
     Service,
     /// redis and nginx, slim, with and without `slim watch`.
     Watch,
+    /// The hooks that this machine's kernel may refuse, by instructions in a virtual machine.
+    Hooks,
+}
+
+/// What all parts but one take: an engine, the rivals, and an optimised slim.
+struct Ground {
+    engine: Endpoint,
+    programs: Programs,
+}
+
+impl Ground {
+    fn prepare(options: &Options) -> Result<Self> {
+        let engine = setup::run()?;
+        setup::packages(PACKAGES)?;
+        let slim = options.slim.clone().map_or_else(build::slim, Ok)?;
+        let floor = build::development_program("slim-tests", "slim-floor")?;
+        Ok(Self { engine, programs: Programs { slim, floor } })
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let engine = setup::run()?;
-    setup::packages(PACKAGES)?;
-    let slim = options.slim.clone().map_or_else(build::slim, Ok)?;
-    let programs = Programs { slim, floor: build::development_program("slim-tests", "slim-floor")? };
     let parts = if options.names.is_empty() { Part::value_variants() } else { &options.names };
+    let ground = if parts == [Part::Hooks] { None } else { Some(Ground::prepare(options)?) };
     let mut text = conditions()?;
     println!("{text}");
     let begun = Instant::now();
     let mut failed = Vec::new();
     for part in parts {
-        match part.measure(options, &engine, &programs) {
+        match part.measure(options, ground.as_ref()) {
             Ok(table) => {
                 println!("{}", table.markdown());
                 text.push_str(&table.markdown());
@@ -107,15 +123,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 impl Part {
-    fn measure(self, options: &Options, engine: &Endpoint, programs: &Programs) -> Result<Table> {
+    fn measure(self, options: &Options, ground: Option<&Ground>) -> Result<Table> {
         let rounds = usize::try_from(options.rounds)?;
+        let ground = || ground.map(|g| (&g.engine, &g.programs)).context("nothing is prepared");
         match self {
-            Part::Programs => programs::measure(engine, programs, rounds),
-            Part::Servers => servers::measure(engine, programs, rounds),
-            Part::Agent => volume::measure(engine, programs, options.seconds),
-            Part::Writing => writing::measure(engine, &programs.slim, rounds),
-            Part::Service => service::measure(engine, &programs.slim, rounds),
-            Part::Watch => watched::measure(engine, programs, rounds),
+            Part::Programs => ground().and_then(|(engine, with)| programs::measure(engine, with, rounds)),
+            Part::Servers => ground().and_then(|(engine, with)| servers::measure(engine, with, rounds)),
+            Part::Agent => ground().and_then(|(engine, with)| volume::measure(engine, with, options.seconds)),
+            Part::Writing => ground().and_then(|(engine, with)| writing::measure(engine, &with.slim, rounds)),
+            Part::Service => ground().and_then(|(engine, with)| service::measure(engine, &with.slim, rounds)),
+            Part::Watch => ground().and_then(|(engine, with)| watched::measure(engine, with, rounds)),
+            Part::Hooks => hooks::measure(),
         }
     }
 }

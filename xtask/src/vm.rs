@@ -20,7 +20,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use self::kernel::Kernel;
+pub(crate) use self::kernel::Kernel;
+use self::machine::Clock;
 use self::program::Program;
 use crate::{place, setup};
 
@@ -79,7 +80,7 @@ fn test(
     let file = |extension: &str| directory.join(format!("{}.{extension}", kernel.release));
     let (initramfs, log) = (file("cpio"), file("log"));
     program.initramfs(kernel, arguments, &initramfs)?;
-    let said = machine::boot(&kernel.image, &initramfs, &kernel.release, &log)?;
+    let said = machine::boot(&kernel.image, &initramfs, Clock::Time, &kernel.release, &log)?;
     let told = |line: &&str| line.contains("SKIPPED:") || line.contains("PREEMPTED:");
     let skipped = said.lines().filter(told);
     let summary = said.lines().find_map(|line| line.strip_prefix("test result: ok. ")).unwrap_or("no tests");
@@ -94,6 +95,22 @@ fn test(
     .collect();
     println!("{}", report.join("\n"));
     Ok(fs::remove_file(initramfs)?)
+}
+
+/// Runs the measurement `test` on `kernel`, in a machine whose clock counts instructions; the kernel's release, and what
+/// the console said.
+pub(crate) fn count_instructions(kernel: Kernel, test: &str) -> Result<(String, String)> {
+    setup::packages(setup::VM_PACKAGES)?;
+    let kernel = kernel.unpacked()?;
+    let directory = directory()?;
+    let file = |extension: &str| directory.join(format!("{}-cost.{extension}", kernel.release));
+    let (initramfs, log) = (file("cpio"), file("log"));
+    // What it measures is said at once: to who counts instructions, a minute without a word is ten of ours.
+    let arguments = ["--ignored", "--nocapture", "--exact", test].map(str::to_owned);
+    Program::build()?.initramfs(&kernel, &arguments, &initramfs)?;
+    let said = machine::boot(&kernel.image, &initramfs, Clock::Instructions, &kernel.release, &log)?;
+    fs::remove_file(initramfs)?;
+    Ok((kernel.release, said))
 }
 
 /// Where consoles are kept, and initial file systems meanwhile.

@@ -51,7 +51,7 @@ fn report(ctx: &BtfTracePointContext, scope: &Scope) -> Option<()> {
     } else {
         access.set_base_pwd(&mut hash, &root)?;
     }
-    emit::access(ctx, scope, &root, scratch, &access, hash);
+    emit::access(ctx, scope, &root, scratch, &access, hash, None);
     Some(())
 }
 

@@ -11,6 +11,7 @@ use aya_ebpf::{
 };
 use slim_common::{
     event::{flag, kind},
+    familiar::Region,
     limits::PATH_MAX,
     syscalls::Family,
 };
@@ -117,7 +118,7 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     } else if access.flags & flag::OBJECT_ON_ROOT == 0 {
         return Err(Skip::Irrelevant);
     }
-    emit::access(ctx, scope, &root, scratch, &access, hash);
+    emit::access(ctx, scope, &root, scratch, &access, hash, Some(Region::Syscall));
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use aya_ebpf::{
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
-use slim_common::{event::kind, limits::VFS_SLOTS};
+use slim_common::{event::kind, familiar::Region, limits::VFS_SLOTS};
 
 use crate::{
     emit::{self, Reached},
@@ -46,6 +46,18 @@ pub enum Slot {
 }
 
 const _: () = assert!(Slot::Rename as u32 + 1 == VFS_SLOTS);
+
+impl Slot {
+    /// Where the CPU remembers what the program met lately: the others have little to do.
+    #[inline(always)]
+    fn region(self) -> Option<Region> {
+        match self {
+            Self::Open => Some(Region::Open),
+            Self::Lookup => Some(Region::Lookup),
+            Self::Readlink | Self::Follow | Self::Receive | Self::Unlink | Self::Rmdir | Self::Rename => None,
+        }
+    }
+}
 
 /// `int vfs_open(const struct path *path, struct file *file)`, fs/open.c. Every open passes by: `O_PATH`, programs and
 /// their interpreters, io_uring, handles, 32-bit calls.
@@ -138,7 +150,13 @@ fn file<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
         report(
             ctx,
             &scope,
-            dentry.map(|dentry| Reached { kind, slot: slot as u32, dentry, file: file.addr() }),
+            dentry.map(|dentry| Reached {
+                kind,
+                slot: slot as u32,
+                region: slot.region(),
+                dentry,
+                file: file.addr(),
+            }),
         );
     }
 }
@@ -148,7 +166,17 @@ fn file<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
 fn path<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
     if let Some(scope) = Scope::current(Asker::Vfs(slot)) {
         let dentry = Own::argument(ctx, n).follow(config!(offsets.path_dentry));
-        report(ctx, &scope, dentry.map(|dentry| Reached { kind, slot: slot as u32, dentry, file: Addr(0) }));
+        report(
+            ctx,
+            &scope,
+            dentry.map(|dentry| Reached {
+                kind,
+                slot: slot as u32,
+                region: slot.region(),
+                dentry,
+                file: Addr(0),
+            }),
+        );
     }
 }
 
@@ -157,7 +185,11 @@ fn path<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
 fn dentry<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
     if let Some(scope) = Scope::current(Asker::Vfs(slot)) {
         let dentry = Own::argument(ctx, n);
-        report(ctx, &scope, Some(Reached { kind, slot: slot as u32, dentry, file: Addr(0) }));
+        report(
+            ctx,
+            &scope,
+            Some(Reached { kind, slot: slot as u32, region: slot.region(), dentry, file: Addr(0) }),
+        );
     }
 }
 

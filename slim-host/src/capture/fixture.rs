@@ -26,6 +26,9 @@ pub(crate) fn header(id: u8) -> Header {
         duration_ns: 1_000_000_000,
         status: Status::Complete,
         loss: LossCounts::new(),
+        counts: [("duplicate", 3), ("emitted", 5), ("map_full", 0), ("seen", 7)]
+            .map(|(name, count)| (name.to_owned(), count))
+            .into(),
     }
 }
 

@@ -19,9 +19,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    AccessKey, AccessRecord, Accesses, Capture, CaptureId, Header, ImageIdentity, LossCounts, Status,
-};
+use super::{AccessKey, AccessRecord, Accesses, Capture, CaptureId, Header, ImageIdentity, Status};
 use crate::path::quote;
 
 /// Why captures could not be united.
@@ -143,11 +141,14 @@ impl Merged {
 
     fn header(&self) -> Header {
         let headers = || self.sources.values();
-        let mut loss = LossCounts::new();
-        for (cause, count) in headers().flat_map(|header| &header.loss) {
-            let sum = loss.entry(cause.clone()).or_default();
-            *sum = count.saturating_add(*sum);
-        }
+        let sums = |counts: fn(&Header) -> &BTreeMap<String, u64>| {
+            let mut sums = BTreeMap::<String, u64>::new();
+            for (name, count) in headers().flat_map(counts) {
+                let sum = sums.entry(name.clone()).or_default();
+                *sum = count.saturating_add(*sum);
+            }
+            sums
+        };
         Header {
             id: self.id(),
             image: ImageIdentity {
@@ -165,7 +166,8 @@ impl Merged {
             started_unix: headers().map(|h| h.started_unix).min().unwrap_or_default(),
             duration_ns: headers().fold(0, |sum, h| sum.saturating_add(h.duration_ns)),
             status: headers().map(|h| h.status).max().unwrap_or(Status::Cut),
-            loss,
+            loss: sums(|header| &header.loss),
+            counts: sums(|header| &header.counts),
         }
     }
 

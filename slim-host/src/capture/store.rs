@@ -30,13 +30,14 @@ pub use read::read;
 pub use writer::{CaptureWriter, Existing, write};
 
 /// The tables of each format, as far as the one before does not have them; see the comments there.
-const SCHEMAS: [&str; FORMAT as usize] = [include_str!("schema.sql"), include_str!("schema-2.sql")];
+const SCHEMAS: [&str; FORMAT as usize] =
+    [include_str!("schema.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 
 /// `PRAGMA application_id`: "SLIM".
 const APPLICATION_ID: u32 = 0x534c_494d;
 
 /// `PRAGMA user_version`: the newest format that we read, and the one that we write. All older ones are read.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Longest `path` and `exe` in bytes: `PATH_MAX` (4,096) is not enough, because a relative request is stored
 /// behind a working directory that may itself be deeper than `PATH_MAX`.
@@ -51,7 +52,7 @@ const MAX_TEXT_BYTES: usize = 4_096;
 /// Most layers; engines stop at 127.
 const MAX_LAYERS: usize = 1_024;
 
-/// Most causes of loss; there are six counters.
+/// Most causes of loss, and most other counters; there are a dozen and five.
 const MAX_CAUSES: usize = 256;
 
 /// Most accesses: twenty times what the largest images that we know cause.

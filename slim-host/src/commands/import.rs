@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{CommandError, Context, source};
 use crate::{
     capture::{
-        self, Capture, CaptureId, Existing, Header, ImageIdentity,
+        self, Capture, CaptureId, EventCounts, Existing, Header, ImageIdentity,
         import::{ImportFormat, Imported, Input, Start, import},
     },
     cli::ImportArgs,
@@ -121,5 +121,6 @@ fn header(format: ImportFormat, id: CaptureId, image: ImageIdentity, found: &Imp
         duration_ns: found.duration_ns,
         status: found.status(),
         loss: found.loss.clone(),
+        counts: EventCounts::new(),
     }
 }

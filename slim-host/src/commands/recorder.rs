@@ -6,7 +6,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use crate::capture::{AccessKey, AccessRecord, CaptureError, CaptureWriter, LossCounts, Status};
+use crate::capture::{AccessKey, AccessRecord, CaptureError, CaptureWriter, EventCounts, LossCounts, Status};
 
 use super::CommandError;
 
@@ -17,7 +17,7 @@ const BATCHES: usize = 64;
 enum Step {
     Record(Vec<(AccessKey, AccessRecord)>),
     Heartbeat { duration_ns: u64, loss: LossCounts },
-    Finish { status: Status, duration_ns: u64, loss: LossCounts },
+    Finish { status: Status, duration_ns: u64, loss: LossCounts, counts: EventCounts },
 }
 
 /// A capture file being written.
@@ -59,8 +59,9 @@ impl Recorder {
         status: Status,
         duration_ns: u64,
         loss: LossCounts,
+        counts: EventCounts,
     ) -> Result<(), CommandError> {
-        self.step(Step::Finish { status, duration_ns, loss })?.join()
+        self.step(Step::Finish { status, duration_ns, loss, counts })?.join()
     }
 
     fn step(self, step: Step) -> Result<Self, CommandError> {
@@ -83,7 +84,10 @@ fn write(mut writer: CaptureWriter, steps: &Receiver<Step>) -> Result<(), Captur
         match step {
             Step::Record(accesses) => writer.record(&accesses)?,
             Step::Heartbeat { duration_ns, loss } => writer.heartbeat(duration_ns, &loss)?,
-            Step::Finish { status, duration_ns, loss } => return writer.finish(status, &loss, duration_ns),
+            Step::Finish { status, duration_ns, loss, counts } => {
+                writer.count(&counts)?;
+                return writer.finish(status, &loss, duration_ns);
+            }
         }
     }
     Ok(())

@@ -34,7 +34,7 @@ use crate::{
     output::{Live, LiveCounts, Output},
     path::quote,
     report::{AccessLine, json::Document},
-    tracer::{Aggregate, CgroupMode, Loss, Tracer, TracerError},
+    tracer::{Aggregate, CgroupMode, Loss, Tracer, TracerError, loss::event_counts},
 };
 
 mod attach;
@@ -278,16 +278,17 @@ impl Session {
         let (most, size) = self.tracer.ring_fill();
         log::info!("took at most {most} bytes in one go from a ring of {size} bytes");
         let loss = Loss { undelivered, ..self.loss()? };
+        let counts = event_counts(&totals, &self.tracer.counters()?);
         // From here on only counts have changed, which are no news.
         self.feed = None;
         self.write_changes()?;
         let (duration_ns, causes) = (self.duration_ns(), loss.by_cause());
         let status = if loss.is_complete() { Status::Complete } else { Status::Lossy };
         for recorder in std::mem::take(&mut self.recorders).into_values() {
-            recorder.finish(status, duration_ns, causes.clone())?;
+            recorder.finish(status, duration_ns, causes.clone(), counts.clone())?;
         }
         let captures = targets.into_iter().map(|(target, header)| Capture {
-            header: Header { duration_ns, status, loss: causes.clone(), ..header },
+            header: Header { duration_ns, status, loss: causes.clone(), counts: counts.clone(), ..header },
             accesses: self.aggregate.accesses(target).collect::<Accesses>(),
         });
         Ok(captures.collect())

@@ -14,7 +14,7 @@ use super::{
     removed_packages::PackageSummary,
 };
 use crate::{
-    capture::{Capture, Status},
+    capture::{Capture, EventCounts, Status},
     image::GeneratedFiles,
     keep::{KeepReason, KeepSet, Level, ReasonClass},
     packages::Packages,
@@ -165,6 +165,8 @@ pub struct CaptureSummary {
     pub fallback: Option<String>,
     /// What was lost, greatest first.
     pub loss: Vec<LossLine>,
+    /// What became of the events that were not lost, by counter; empty where nobody counted.
+    pub counts: EventCounts,
     /// Names that only sweeps found: no hook reported them.
     pub resolved: u64,
     /// Those of them that may make up for what was lost: all, when anything was. That nothing else was lost, they do not
@@ -189,6 +191,7 @@ impl From<&Capture> for CaptureSummary {
             sources: capture.header.sources.clone(),
             fallback: Some(capture.header.fallback.clone()).filter(|text| !text.is_empty()),
             loss: loss::explain(&capture.header.loss),
+            counts: capture.header.counts.clone(),
             resolved,
             repaired: if is_lossy { resolved } else { 0 },
         }

@@ -12,7 +12,7 @@ use super::removed::{Extent, RemovedDirectory};
 use super::removed_packages::PackageSummary;
 use crate::doctor::{Check, Health};
 use crate::{
-    capture::Status,
+    capture::{EventCounts, Status},
     keep::ReasonClass,
     output::{
         Line, Page, Tone,
@@ -264,6 +264,7 @@ fn observed(capture: &CaptureSummary) -> Vec<Line> {
     ];
     let why = capture.fallback.as_ref().map_or(String::new(), |why| format!("; {why}"));
     lines.push(labelled("source", elide(&format!("{}{why}", capture.sources), 68)));
+    lines.extend(counted(&capture.counts));
     let causes = limited(&capture.loss, MAX_LOSS, |loss| {
         Line::toned(Tone::Warn, format!("{:LABEL$}", "lost"))
             .then(Tone::Plain, format!("{} {}: {}", count(loss.count), loss.cause, loss.meaning))
@@ -285,6 +286,18 @@ fn observed(capture: &CaptureSummary) -> Vec<Line> {
         lines.push(labelled("resolved", format!("{} more names, found by sweeps", count(capture.resolved))));
     }
     lines
+}
+
+/// What the kernel counted, where it did.
+fn counted(counts: &EventCounts) -> Option<Line> {
+    let of = |name: &str| counts.get(name).copied().unwrap_or_default();
+    let more = match of("map_full") {
+        0 => String::new(),
+        most => format!(", {} with a full table", count(most)),
+    };
+    let (seen, again, sent) = (count(of("seen")), count(of("duplicate")), count(of("emitted")));
+    let text = format!("{seen} accesses, {again} of them again; {sent} events sent{more}");
+    (!counts.is_empty()).then(|| labelled("kernel", text))
 }
 
 /// What the sweeps of a trace were like, and how far they reach back.

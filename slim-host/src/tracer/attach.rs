@@ -64,43 +64,33 @@ pub(super) fn attach(
             }
         },
     };
-    let mut used = Vec::new();
+    let (mut used, mut unheard) = (Vec::new(), Vec::new());
     if vfs.is_none() || wanted.choice == Choice::Both {
         tracepoint(ebpf, SYSCALLS, btf)?;
         programs.push(SYSCALLS);
         if wanted.restart {
             set_restart(ebpf)?;
         } else {
-            log::warn!(
-                "this kernel lets no program start itself again: the new names of rename and link are not seen"
-            );
+            // No program may start itself again.
+            unheard.push("the new names of rename and link");
         }
         used.push(Source::Syscalls);
     }
     if vfs.is_some() {
         used.push(Source::Vfs);
     } else {
-        programs.extend(count_requests(ebpf, btf, wanted.requests)?);
+        match wanted.requests {
+            Some(Requests { program, .. }) => {
+                tracepoint(ebpf, program, btf)?;
+                programs.push(program);
+            }
+            None => unheard.push("requests by io_uring, which are not counted either"),
+        }
     }
     let Attached { programs: hooks, functions, unseen } = vfs.unwrap_or_default();
     programs.extend(hooks);
-    Ok((programs, Sources { used, functions, fallback, unseen }))
-}
-
-/// Attaches the program that counts io_uring requests; its name, where this kernel tells of them.
-fn count_requests(
-    ebpf: &mut Ebpf,
-    btf: &AyaBtf,
-    requests: Option<Requests>,
-) -> Result<Option<&'static str>, TracerError> {
-    let Some(Requests { program, .. }) = requests else {
-        log::warn!(
-            "this kernel does not tell of io_uring requests: files that are used by those are not counted"
-        );
-        return Ok(None);
-    };
-    tracepoint(ebpf, program, btf)?;
-    Ok(Some(program))
+    unheard.extend(unseen);
+    Ok((programs, Sources { used, functions, fallback, unseen: unheard }))
 }
 
 /// Tells the program of system calls where it finds itself. The map stays with the others: the kernel empties it when its

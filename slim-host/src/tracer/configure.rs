@@ -8,6 +8,7 @@ use slim_common::config::{CGROUP_V2, Config};
 use super::{
     TracerError,
     btf::Btf,
+    familiar,
     io_uring::Requests,
     load::{CgroupMode, Newcomers, Options},
     offsets,
@@ -16,6 +17,9 @@ use super::{
 
 /// First kernel where a program with functions may start another (commits e411901c0b77 for x86, d4609a5d8c70 for arm64).
 const TAIL_CALLS: (u8, u8) = if cfg!(target_arch = "x86_64") { (5, 10) } else { (6, 0) };
+
+/// The helper, as [`Options::absent_functions`] names it.
+const TAIL_CALL: &str = "bpf_tail_call";
 
 /// The configuration for this kernel and these options; `requests` is how the kernel tells of io_uring, if it does.
 ///
@@ -54,11 +58,13 @@ pub(super) fn config(
         cgroup_subsys,
         typed_task: u32::from(kernel >= procfs::KernelVersion::new(5, 11, 0)),
         ring_opcode: requests.map_or(0, |requests| requests.opcode),
-        tail_calls: u32::from((kernel.major, kernel.minor) >= TAIL_CALLS),
+        tail_calls: u32::from(
+            (kernel.major, kernel.minor) >= TAIL_CALLS && !options.absent_functions.contains(&TAIL_CALL),
+        ),
         adopt: u32::from(options.newcomers == Newcomers::Adopt),
         dentry_lists: offsets::dentry_lists(btf),
         absent_only: u32::from(absent_only),
-        reserved: 0,
+        familiar_mask: familiar::entries()? - 1,
     })
 }
 

@@ -9,6 +9,7 @@ use aya::{
 use slim_common::{
     counters::Counters,
     event::DedupKey,
+    familiar::{Region, SENT},
     limits::RING_BYTES,
     scope::{ContainerId, ScopeEntry},
 };
@@ -19,7 +20,7 @@ use super::{
     btf::Btf,
     configure::config,
     event::Event,
-    io_uring,
+    familiar, io_uring,
     loss::Loss,
     recursion,
     source::{Choice, Sources},
@@ -72,7 +73,8 @@ pub struct Options {
     pub seen_entries: Option<u32>,
     /// Where to listen.
     pub sources: Choice,
-    /// Functions of the kernel that are taken for absent. Tests name some, to have the alternatives.
+    /// Functions, helpers and tracepoints of the kernel that are taken for absent. Tests name some, to have the
+    /// alternatives.
     pub absent_functions: &'static [&'static str],
 }
 
@@ -114,6 +116,8 @@ pub struct Tracer {
     /// The most bytes of the ring that one drain took.
     ring_peak: usize,
     ring_bytes: u32,
+    /// Entries that each program has on each CPU for what that remembers by itself.
+    familiar: u32,
     /// Every program that is attached.
     programs: Vec<&'static str>,
     sources: Sources,
@@ -134,7 +138,7 @@ impl Tracer {
             let bytes =
                 fs::read(VMLINUX_BTF).map_err(|source| TracerError::NoBtf { path: VMLINUX_BTF, source })?;
             let btf = Btf::parse(&bytes)?;
-            let requests = io_uring::requests(&btf)?;
+            let requests = io_uring::requests(&btf, options.absent_functions)?;
             (config(&btf, options, requests)?, requests, Fitting::look_up(&btf, options.absent_functions)?)
         };
         // A new loader has read the description already and forgets it here: for once, not for the third time at once.
@@ -148,10 +152,15 @@ impl Tracer {
         if let Some(entries) = options.seen_entries {
             loader.map_max_entries("SEEN", entries);
         }
-        if matches!(options.sources, Choice::Syscalls | Choice::Absent) {
-            // Scratch memory that nobody uses.
+        let familiar = config.familiar_mask + 1;
+        let regions = if matches!(options.sources, Choice::Syscalls | Choice::Absent) {
+            // Memory that nobody uses.
             loader.map_max_entries("VFS_SCRATCH", 1);
-        }
+            1
+        } else {
+            Region::COUNT
+        };
+        loader.map_max_entries("FAMILIAR", familiar * regions).map_max_entries("FAMILIAR_USED", regions);
         // aya-log's ring costs nothing while its level is off; RUST_LOG decides.
         let level = kernel_log_level();
         loader.override_global(aya_log::LEVEL, &level, true);
@@ -171,6 +180,7 @@ impl Tracer {
             undecodable: 0,
             ring_peak: 0,
             ring_bytes,
+            familiar,
             programs,
             sources,
         })
@@ -315,9 +325,15 @@ impl Tracer {
     /// How often each access happened, by the key of its event. Reading consumes nothing.
     ///
     /// # Errors
-    /// When the kernel refuses to read the map.
+    /// When the kernel refuses to read the maps.
     pub fn totals(&self) -> Result<Vec<(DedupKey, u64)>, TracerError> {
-        self.entries("SEEN")
+        let mut totals = self.entries::<DedupKey, u64>("SEEN")?;
+        // Then what CPUs have not added yet: in the other order, what one adds meanwhile would count twice.
+        let counts = familiar::counts(&self.ebpf, self.familiar)?;
+        for (key, total) in &mut totals {
+            *total = (*total & !SENT) + counts.get(key).copied().unwrap_or_default();
+        }
+        Ok(totals)
     }
 
     /// The kernel's counters, summed over CPUs.
@@ -350,7 +366,7 @@ impl Tracer {
     /// Tells the programs that what they remember of the scope may be wrong. After each change: whoever finds the new number
     /// finds the new entries.
     fn scope_changed(&mut self) -> Result<(), TracerError> {
-        const CHANGES: &str = "SCOPE_CHANGES";
+        const CHANGES: &str = ".data.changes";
         self.scope_changes += 1;
         let map = self.ebpf.map_mut(CHANGES).ok_or(TracerError::Map { name: CHANGES })?;
         Array::try_from(map)

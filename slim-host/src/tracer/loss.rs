@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use slim_common::counters::Counters;
+use slim_common::{counters::Counters, event::DedupKey};
+
+use crate::capture::EventCounts;
 
 /// Events that happened and are not in the capture. The names of the members are the stable names of the causes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -97,9 +99,34 @@ impl Loss {
     }
 }
 
+/// What became of the events that were not lost. `totals` are those of the deduplication: how often each access happened.
+#[must_use]
+pub fn event_counts(totals: &[(DedupKey, u64)], counters: &Counters) -> EventCounts {
+    let seen = totals.iter().fold(0_u64, |sum, (_, total)| sum.saturating_add(*total));
+    [
+        ("seen", seen),
+        ("duplicate", seen.saturating_sub(totals.len() as u64)),
+        ("emitted", counters.emitted),
+        ("map_full", counters.map_full),
+        ("absent_dropped", counters.absent_dropped),
+    ]
+    .map(|(name, count)| (name.to_owned(), count))
+    .into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_happened_again_is_a_duplicate() {
+        let counters = Counters { emitted: 4, map_full: 1, ring_full: 9, ..Counters::default() };
+        let counts = event_counts(&[([1, 2], 5), ([3, 4], 1), ([5, 6], 2)], &counters);
+        let named: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        let expected =
+            [("absent_dropped", 0), ("duplicate", 5), ("emitted", 4), ("map_full", 1), ("seen", 8)];
+        assert_eq!(named, expected);
+    }
 
     #[test]
     fn only_loss_counts_as_loss() {

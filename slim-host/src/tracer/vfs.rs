@@ -78,13 +78,10 @@ impl Hook {
         Self { program, function, at: At::Exit, parameters, reads }
     }
 
-    /// Whether the running kernel has the function as the program reads it.
-    fn fits(&self, btf: &Btf<'_>) -> Result<bool, BtfError> {
+    /// Whether the program can read a function with these parameters.
+    fn fits(&self, parameters: &[Option<&[u8]>]) -> bool {
         let (at, structure) = self.reads;
-        let found = btf.function(self.function)?;
-        Ok(found.is_some_and(|parameters| {
-            parameters.len() == self.parameters && parameters.get(at) == Some(&Some(structure.as_bytes()))
-        }))
+        parameters.len() == self.parameters && parameters.get(at) == Some(&Some(structure.as_bytes()))
     }
 }
 
@@ -141,13 +138,11 @@ impl Fitting {
     /// # Errors
     /// When that is malformed.
     pub(super) fn look_up(btf: &Btf<'_>, absent: &[&str]) -> Result<Self, BtfError> {
-        let mut fitting = Vec::new();
-        for hook in CAPABILITIES.iter().flat_map(|capability| capability.alternatives).copied().flatten() {
-            if !absent.contains(&hook.function) && hook.fits(btf)? {
-                fitting.push(hook.function);
-            }
-        }
-        Ok(Self(fitting))
+        let hooks = CAPABILITIES.iter().flat_map(|capability| capability.alternatives).copied().flatten();
+        let hooks: Vec<&Hook> = hooks.filter(|hook| !absent.contains(&hook.function)).collect();
+        let found = btf.functions(&hooks.iter().map(|hook| hook.function).collect::<Vec<_>>())?;
+        let fits = |hook: &&Hook| found.get(hook.function).is_some_and(|parameters| hook.fits(parameters));
+        Ok(Self(hooks.into_iter().filter(fits).map(|hook| hook.function).collect()))
     }
 }
 
@@ -261,6 +256,6 @@ mod tests {
         // The others come with CONFIG_SECURITY.
         assert!(fitting.contains(&"vfs_open") && fitting.contains(&"filename_lookup"), "{fitting:?}");
         assert!(!fitting.contains(&"security_file_open"), "{fitting:?}");
-        assert_eq!(btf.function("no_such_function"), Ok(None));
+        assert_eq!(btf.functions(&["no_such_function"]), Ok(std::collections::HashMap::new()));
     }
 }

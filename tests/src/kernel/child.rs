@@ -134,13 +134,22 @@ impl Child {
     /// # Errors
     /// When it ends before.
     pub fn paused(&mut self) -> Result<()> {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
-        if line != "paused\n" {
-            self.end()?;
-            anyhow::bail!("arena-child ended before it paused");
-        }
+        let line = self.says()?;
+        ensure!(line == "paused", "arena-child said {line:?} where it should have paused");
         Ok(())
+    }
+
+    /// The next line that a step says.
+    ///
+    /// # Errors
+    /// When it ends before.
+    pub fn says(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if self.stdout.read_line(&mut line)? == 0 {
+            self.end()?;
+            anyhow::bail!("arena-child ended before it said something");
+        }
+        Ok(line.trim_end().to_owned())
     }
 
     /// Lets it go on from a step `pause`.

@@ -14,6 +14,7 @@ const PROG_LOAD: libc::c_long = 5;
 const RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const TYPE_RAW_TRACEPOINT: u32 = 17;
 const TYPE_TRACING: u32 = 26;
+const ATTACH_FENTRY: u32 = 24;
 const ATTACH_FEXIT: u32 = 25;
 
 /// `BTF_KIND_FUNC` of include/uapi/linux/btf.h.
@@ -27,6 +28,8 @@ const NOTHING: [u64; 2] = [0xb7, 0x95];
 pub enum Hook<'a> {
     /// A raw tracepoint, such as `sys_exit`.
     Tracepoint(&'a str),
+    /// The call of a kernel function.
+    Entry(&'a str),
     /// The return of a kernel function.
     Exit(&'a str),
 }
@@ -64,6 +67,16 @@ struct Load {
     attach_btf_id: u32,
 }
 
+impl Load {
+    /// Makes it a program on a kernel function.
+    fn traces(&mut self, attach_type: u32, function: &str) -> Result<()> {
+        self.prog_type = TYPE_TRACING;
+        self.expected_attach_type = attach_type;
+        self.attach_btf_id = function_id(function)?;
+        Ok(())
+    }
+}
+
 /// The part for `BPF_RAW_TRACEPOINT_OPEN`.
 #[repr(C)]
 struct Open {
@@ -90,10 +103,12 @@ impl Empty {
                 load.prog_type = TYPE_RAW_TRACEPOINT;
                 Some(CString::new(name)?)
             }
+            Hook::Entry(function) => {
+                load.traces(ATTACH_FENTRY, function)?;
+                None
+            }
             Hook::Exit(function) => {
-                load.prog_type = TYPE_TRACING;
-                load.expected_attach_type = ATTACH_FEXIT;
-                load.attach_btf_id = function_id(function)?;
+                load.traces(ATTACH_FEXIT, function)?;
                 None
             }
         };

@@ -55,7 +55,7 @@ const OPEN: &[Case] = &[
     ("directory for writing", "open /dir O_WRONLY = EISDIR", "write /dir EISDIR"),
     ("no such descriptor", "openat file = EBADF", ""),
     ("arguments that the kernel refuses unread", "openat2-invalid = EINVAL", ""),
-    ("unnamed temporary file", "needs Linux 6.7; open /dir O_TMPFILE|O_WRONLY", "write /dir"),
+    ("unnamed temporary file", "needs Linux 6.10; open /dir O_TMPFILE|O_WRONLY", "write /dir"),
     (
         "deleted, then reopened",
         "mount proc /proc; slot /file; unlink /file; reopen",

@@ -1,10 +1,11 @@
 //! A line of a table: steps, and what the kernel and the arena must have for them.
 
 use anyhow::{Context as _, Result};
-use slim_tests::kernel::{Plan, Session, capability, preempted, skipped};
+use slim_tests::kernel::{Child, Plan, Session, capability, preempted, skipped};
 
 /// Steps, separated by `; `, after any of these, which are no steps: `overlay OPTIONS` for the mount, `gift PATH` for a
-/// descriptor on its way, `needs CAPABILITY` for what a kernel may lack (see [`capability`]).
+/// descriptor on its way, `needs CAPABILITY` for what a kernel may lack (see [`capability`]), `lacks CAPABILITY` for what
+/// holds only there.
 pub(crate) struct Case {
     steps: Vec<&'static str>,
     overlay: Option<&'static str>,
@@ -22,6 +23,11 @@ impl Case {
                 Some(("needs", wanted)) => {
                     if let Some(reason) = capability::missing(wanted)? {
                         skipped(&format!("{name}: {reason}"));
+                        return Ok(None);
+                    }
+                }
+                Some(("lacks", wanted)) => {
+                    if capability::missing(wanted)?.is_none() {
                         return Ok(None);
                     }
                 }
@@ -49,14 +55,25 @@ impl Case {
     }
 
     /// Performs the steps by `plan` to their end.
-    pub(crate) fn perform(&self, mut plan: Plan) -> Result<()> {
+    pub(crate) fn perform(&self, plan: Plan) -> Result<()> {
+        self.prepared(plan).run(&self.steps)
+    }
+
+    /// Performs the steps by `plan` and stops before the end.
+    pub(crate) fn pause(&self, plan: Plan) -> Result<Child> {
+        let mut child = self.prepared(plan).start(&[&self.steps[..], &["pause"]].concat())?;
+        child.paused()?;
+        Ok(child)
+    }
+
+    fn prepared(&self, mut plan: Plan) -> Plan {
         if let Some(options) = self.overlay {
             plan = plan.overlay_options(options);
         }
         if let Some(path) = self.gift {
             plan = plan.gift(path);
         }
-        plan.run(&self.steps)
+        plan
     }
 
     fn attempt(&self, plan: Plan, session: &mut Session, target: u32) -> Result<String> {
@@ -65,6 +82,16 @@ impl Case {
         let losses = session.new_losses().context("losses")?;
         Ok(without_slot(&[seen, losses].concat().join(", ")))
     }
+}
+
+/// `seen` without what the TOMOYO security module adds, where a kernel has it: it looks each program up again by its name.
+pub(crate) fn without_repeated_lookups(mut seen: Vec<String>) -> Vec<String> {
+    let opened: Vec<String> =
+        seen.iter().filter_map(|line| line.strip_prefix("open ")).map(str::to_owned).collect();
+    seen.retain(|line| {
+        line.strip_prefix("lookup /bin/").is_none_or(|name| !opened.contains(&format!("/bin/{name}")))
+    });
+    seen
 }
 
 /// The number of a descriptor depends on what the process inherited.

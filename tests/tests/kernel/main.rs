@@ -6,6 +6,7 @@
 mod absent;
 mod accesses;
 mod case;
+mod cost;
 mod coverage;
 mod loss;
 mod names;

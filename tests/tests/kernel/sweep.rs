@@ -17,7 +17,7 @@ use slim_tests::kernel::{ControlGroup, Entry, Hierarchy, Tree, can_run};
 use crate::plan;
 
 /// What of a group's processes is swept.
-fn home(group: &ControlGroup, pid: i32) -> Result<Home> {
+pub(crate) fn home(group: &ControlGroup, pid: i32) -> Result<Home> {
     let mount = root::of_process(pid)?.unwrap_or(RootMount {
         dev: snapshot::root_dev(pid)?,
         fs_type: "overlay".to_owned(),
@@ -27,7 +27,7 @@ fn home(group: &ControlGroup, pid: i32) -> Result<Home> {
 }
 
 /// Names as lines: what it stands for, and the path.
-fn lines(sweep: &Sweep) -> Vec<String> {
+pub(crate) fn lines(sweep: &Sweep) -> Vec<String> {
     let word = |name: &Name| match name.kind {
         NameKind::Absent => "absent",
         NameKind::Way => "way",

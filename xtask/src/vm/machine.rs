@@ -25,9 +25,33 @@ const SUCCESS: &str = "slim-vm: passed on ";
 /// an emulated timer comes too late for the kernel to believe in it.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=4 no_timer_check panic=-1 oops=panic";
 
+/// What a machine's clock goes by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The time of this machine. Two processors.
+    Time,
+    /// The instructions that were executed, one for a nanosecond; while none is to be executed, it leaps. One processor.
+    Instructions,
+}
+
+impl Clock {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Clock::Time => &["-smp", "2"],
+            Clock::Instructions => &["-smp", "1", "-icount", "shift=0,sleep=off"],
+        }
+    }
+}
+
 /// Boots `image` with `initramfs` and returns what the console said, if the tests passed. `log` gets it in any case.
-pub(crate) fn boot(image: &Path, initramfs: &Path, release: &str, log: &Path) -> Result<String> {
-    let mut machine = Machine::start(image, initramfs)?;
+pub(crate) fn boot(
+    image: &Path,
+    initramfs: &Path,
+    clock: Clock,
+    release: &str,
+    log: &Path,
+) -> Result<String> {
+    let mut machine = Machine::start(image, initramfs, clock)?;
     let file = File::create(log).with_context(|| format!("create {}", log.display()))?;
     let ended = machine.listen(file);
     let said = machine.said.join("\n");
@@ -50,14 +74,14 @@ struct Machine {
 }
 
 impl Machine {
-    fn start(image: &Path, initramfs: &Path) -> Result<Self> {
+    fn start(image: &Path, initramfs: &Path, clock: Clock) -> Result<Self> {
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
         // qemu 7.2 emulates cmpxchg16b wrongly now and then, and kernels that use it fall over in their allocator.
         // One thread for both processors: with one each, 6.12 sometimes runs into a breakpoint that the other processor has
         // just taken out again, which it does wherever it patches its code, and panics.
         command.args(["-machine", "pc", "-accel", "tcg,thread=single", "-cpu", "max,cx16=off"]);
-        command.args(["-smp", "2", "-m", "1G"]);
+        command.args(["-m", "1G"]).args(clock.arguments());
         command.args(["-serial", "stdio", "-append", COMMAND_LINE]);
         command.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());

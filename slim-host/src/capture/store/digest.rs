@@ -38,6 +38,7 @@ impl ContentDigest {
             duration_ns,
             status,
             loss,
+            counts,
         } = header;
         digest.bytes(id.as_bytes());
         for text in [&image.id, &image.reference, &image.config_digest, &image.platform] {
@@ -61,6 +62,13 @@ impl ContentDigest {
         if format >= 2 {
             digest.bytes(sources.as_bytes());
             digest.bytes(fallback.as_bytes());
+        }
+        if format >= 3 {
+            digest.number(counts.len() as u64);
+            for (name, count) in counts {
+                digest.bytes(name.as_bytes());
+                digest.number(*count);
+            }
         }
         digest
     }

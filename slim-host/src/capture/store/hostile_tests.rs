@@ -100,6 +100,7 @@ fn values_that_break_a_rule_of_the_schema_are_refused() {
         ("UPDATE access SET comm = zeroblob(257)", "column access.comm holds an impossible value"),
         ("UPDATE access SET exe = zeroblob(70000)", "column access.exe holds an impossible value"),
         ("UPDATE capture SET capture_id = x'00'", "column capture.capture_id holds an impossible value"),
+        ("UPDATE counter SET count = -1", "column counter.count holds an impossible value"),
         ("UPDATE capture SET status = 'fine'", "column capture.status holds an impossible value"),
         (
             "INSERT INTO capture SELECT 2, capture_id, image_id, image_reference, config_digest, platform, \
@@ -118,6 +119,8 @@ fn too_many_rows_are_refused() {
          INSERT INTO loss SELECT 'c' || i, 1 FROM n"
     );
     assert_eq!(damage(&sql), "table loss has more than 256 rows");
+    let sql = sql.replace("INTO loss", "INTO counter");
+    assert_eq!(damage(&sql), "table counter has more than 256 rows");
     let sql = format!(
         "DELETE FROM layer; WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {MAX_LAYERS}) \
          INSERT INTO layer SELECT i, 'x' FROM n"
@@ -149,7 +152,7 @@ fn other_files_are_refused_politely() {
     let quoted = newer.path.display();
     assert_eq!(
         newer.read().unwrap_err().to_string(),
-        format!("{quoted} has capture format 9, this slim reads format 2; read it with a newer slim")
+        format!("{quoted} has capture format 9, this slim reads format 3; read it with a newer slim")
     );
     assert!(matches!(Forge::new("PRAGMA user_version = 0").read(), Err(CaptureError::Foreign { .. })));
 }

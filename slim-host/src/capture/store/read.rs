@@ -4,6 +4,7 @@
 //! SQLite with everything dangerous off, then the exact schema, and only then rows, each value checked.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read as _},
     os::unix::fs::FileExt as _,
@@ -25,8 +26,8 @@ use super::{
 };
 use crate::{
     capture::{
-        AccessKey, AccessKind, AccessRecord, Accesses, Capture, CaptureError, CaptureId, Damage, Header,
-        ImageIdentity, LossCounts, Outcome, Status, error::display,
+        AccessKey, AccessKind, AccessRecord, Accesses, Capture, CaptureError, CaptureId, Damage, EventCounts,
+        Header, ImageIdentity, Outcome, Status, error::display,
     },
     path::RequestedPath,
 };
@@ -243,7 +244,8 @@ pub(super) fn unverified_header(db: &Connection, format: u32) -> Result<(Header,
         started_unix: row.get(8)?,
         duration_ns: number(row, 9, "capture.duration_ns")?,
         status,
-        loss: loss(db)?,
+        loss: numbers(db, Numbered::Loss)?,
+        counts: if format >= 3 { numbers(db, Numbered::Counter)? } else { EventCounts::new() },
     };
     let digest = row.get(11)?;
     if rows.next()?.is_some() { Err(Damage::Header) } else { Ok((header, digest)) }
@@ -284,17 +286,32 @@ fn layers(db: &Connection) -> Result<Vec<String>, Damage> {
     Ok(diff_ids)
 }
 
-fn loss(db: &Connection) -> Result<LossCounts, Damage> {
-    let mut statement = db.prepare("SELECT cause, count FROM loss ORDER BY cause")?;
-    let mut rows = statement.query([])?;
-    let mut loss = LossCounts::new();
-    while let Some(row) = rows.next()? {
-        if loss.len() == MAX_CAUSES {
-            return Err(Damage::TooManyRows { table: "loss", limit: MAX_CAUSES });
+/// A table of names and numbers.
+#[derive(Clone, Copy)]
+enum Numbered {
+    Loss,
+    Counter,
+}
+
+fn numbers(db: &Connection, table: Numbered) -> Result<BTreeMap<String, u64>, Damage> {
+    let (query, table, name, count) = match table {
+        Numbered::Loss => {
+            ("SELECT cause, count FROM loss ORDER BY cause", "loss", "loss.cause", "loss.count")
         }
-        loss.insert(text(row, 0, "loss.cause")?, number(row, 1, "loss.count")?);
+        Numbered::Counter => {
+            ("SELECT name, count FROM counter ORDER BY name", "counter", "counter.name", "counter.count")
+        }
+    };
+    let mut statement = db.prepare(query)?;
+    let mut rows = statement.query([])?;
+    let mut numbers = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        if numbers.len() == MAX_CAUSES {
+            return Err(Damage::TooManyRows { table, limit: MAX_CAUSES });
+        }
+        numbers.insert(text(row, 0, name)?, number(row, 1, count)?);
     }
-    Ok(loss)
+    Ok(numbers)
 }
 
 /// Hands every access to `sink` in key order, one at a time.

@@ -7,7 +7,9 @@ use std::{
 };
 
 use super::*;
-use crate::capture::{AccessKind, Capture, CaptureError, Header, LossCounts, Outcome, Status, fixture};
+use crate::capture::{
+    AccessKind, Capture, CaptureError, EventCounts, Header, LossCounts, Outcome, Status, fixture,
+};
 
 /// Names of everything in `directory`.
 pub(super) fn names(directory: &Path) -> Vec<String> {
@@ -236,6 +238,7 @@ fn formats_are_pinned() {
     for (format, expected) in [
         (1, "8e4b08ddd2696e3c55aa3002df1e7d3594163db7caeb82960f3ccb614599d7b6"),
         (2, "6d808a1062b93c0d30b4f9ce53584b57d194b51102eb04ee9fd92d34e6c8056a"),
+        (3, "c3bcf21e2f0842696938f62dd2a45b64e05af3e95f1ef4f06555e1eb592c987e"),
     ] {
         let db = Connection::open_in_memory().unwrap();
         create_schema(&db, format).unwrap();
@@ -250,22 +253,26 @@ fn formats_are_pinned() {
 }
 
 #[test]
-fn format_1_is_still_read() {
-    let (_directory, path) = place();
-    let capture = fixture::capture(1);
-    write(&path, &capture, Existing::Refuse).unwrap();
-    // As its writer left it: without what came later, and with a digest over the rest.
-    let old = Capture {
-        header: Header { sources: "syscalls".into(), fallback: String::new(), ..capture.header },
-        ..capture
-    };
-    let mut digest = digest::ContentDigest::new(&old.header, 1);
-    old.accesses.iter().for_each(|(key, record)| digest.access(key, record));
-    let db = Connection::open(&path).unwrap();
-    db.execute_batch("DROP TABLE about; PRAGMA user_version = 1;").unwrap();
-    db.execute("UPDATE capture SET content_digest = ?1", [digest.finish()]).unwrap();
-    db.close().unwrap();
-    assert_eq!(read(&path).unwrap(), old);
+fn older_formats_are_still_read() {
+    let first = |header| Header { sources: "syscalls".into(), fallback: String::new(), ..header };
+    for (format, later, known) in [
+        (1, "DROP TABLE about; DROP TABLE counter;", first as fn(_) -> _),
+        (2, "DROP TABLE counter;", |header| header),
+    ] {
+        let (_directory, path) = place();
+        let capture = fixture::capture(1);
+        write(&path, &capture, Existing::Refuse).unwrap();
+        // As its writer left it: without what came later, and with a digest over the rest.
+        let header = Header { counts: EventCounts::new(), ..known(capture.header) };
+        let old = Capture { header, ..capture };
+        let mut digest = digest::ContentDigest::new(&old.header, format);
+        old.accesses.iter().for_each(|(key, record)| digest.access(key, record));
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch(&format!("{later} PRAGMA user_version = {format};")).unwrap();
+        db.execute("UPDATE capture SET content_digest = ?1", [digest.finish()]).unwrap();
+        db.close().unwrap();
+        assert_eq!(read(&path).unwrap(), old, "format {format}");
+    }
 }
 
 #[test]

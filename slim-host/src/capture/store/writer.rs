@@ -16,7 +16,7 @@ use super::{
     read,
 };
 use crate::capture::{
-    AccessKey, AccessRecord, Capture, CaptureError, Damage, Header, LossCounts, Outcome, Status,
+    AccessKey, AccessRecord, Capture, CaptureError, Damage, EventCounts, Header, LossCounts, Outcome, Status,
     error::display,
 };
 
@@ -167,6 +167,23 @@ impl CaptureWriter {
         checkpoint(&self.db).map_err(|e| CaptureError::sqlite("write progress to", &self.path, e))
     }
 
+    /// Notes what became of the events that were not lost. To be called before the end; the last call holds.
+    ///
+    /// # Errors
+    /// When the disk is full or writing fails; what was recorded stays readable.
+    pub fn count(&mut self, counts: &EventCounts) -> Result<(), CaptureError> {
+        self.update("write counters to", |tx| {
+            tx.execute("DELETE FROM counter", [])?;
+            for (name, count) in counts {
+                tx.execute(
+                    "INSERT INTO counter (name, count) VALUES (?, ?)",
+                    params![name, storable(*count)],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
     /// Ends the capture and leaves one file, without a log beside it. `Complete` with a loss above zero is stored
     /// as `Lossy`: the two contradict each other.
     ///
@@ -214,6 +231,7 @@ pub fn write(path: &Path, capture: &Capture, existing: Existing) -> Result<(), C
     let mut writer = CaptureWriter::create(path, &capture.header, existing)?;
     let batch: Vec<_> = capture.accesses.iter().map(|(k, r)| (k.clone(), r.clone())).collect();
     writer.record(&batch)?;
+    writer.count(&capture.header.counts)?;
     writer.finish(capture.header.status, &capture.header.loss, capture.header.duration_ns)
 }
 

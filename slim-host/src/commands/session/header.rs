@@ -30,6 +30,7 @@ pub(in crate::commands) fn header(image: ImageIdentity, engine: String) -> Resul
         duration_ns: 0,
         status: Status::Cut,
         loss: BTreeMap::new(),
+        counts: BTreeMap::new(),
     })
 }
 

@@ -15,7 +15,7 @@ use tokio::time::sleep_until;
 
 use super::{End, Ends, Watched, end, prepare, show};
 use crate::{
-    capture::{Capture, CaptureWriter, Existing, Header, Status},
+    capture::{Capture, CaptureWriter, EventCounts, Existing, Header, Status},
     cli::TraceArgs,
     commands::{
         CommandError, Context,
@@ -242,7 +242,7 @@ impl<'a> Sweeping<'a> {
         let mut reports = Vec::with_capacity(self.subjects.len());
         for (target, subject) in (0..).zip(self.subjects) {
             let Subject { image, header, file, recorder, report, containers } = subject;
-            recorder.finish(status, duration_ns, loss.by_cause())?;
+            recorder.finish(status, duration_ns, loss.by_cause(), EventCounts::new())?;
             let header = Header { duration_ns, status, loss: loss.by_cause(), ..header };
             let capture = Capture { header, accesses: self.aggregate.accesses(target).collect() };
             let shown = quote(file.as_os_str().as_encoded_bytes());

@@ -65,8 +65,8 @@ fn members_are_found_through_anonymous_types() {
 fn parameters_are_known_by_what_they_point_to() {
     let bytes = fixture();
     let btf = Btf::parse(&bytes).unwrap();
-    assert_eq!(btf.function("run"), Ok(Some(vec![Some(&b"outer"[..]), None, None, None])));
-    assert_eq!(btf.function("outer"), Ok(None));
+    let found = btf.functions(&["outer", "ru", "run", "runs"]).unwrap();
+    assert_eq!(found, HashMap::from([("run", vec![Some(&b"outer"[..]), None, None, None])]));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn damaged_tables_are_errors_not_panics() {
             if let Ok(btf) = Btf::parse(&damaged) {
                 let _ = btf.offset("outer", "c");
                 let _ = btf.enumerator("ONE");
-                let _ = btf.function("run");
+                let _ = btf.functions(&["run"]);
             }
         }
     }

@@ -28,7 +28,7 @@ use crate::tracer::{
 const PROGRAM: &str = "dentry_sweep";
 
 /// Maps of the hooks, which the sweep does not touch, with the fewest entries that the kernel makes them with.
-const UNUSED: [(&str, u32); 7] = [
+const UNUSED: [(&str, u32); 9] = [
     ("SCOPE", 1),
     ("WANTED", 1),
     ("ADOPTED", 1),
@@ -36,6 +36,8 @@ const UNUSED: [(&str, u32); 7] = [
     ("RECENT", 64),
     ("EVENTS", 4096),
     ("VFS_SCRATCH", 1),
+    ("FAMILIAR", 1),
+    ("FAMILIAR_USED", 1),
 ];
 
 /// Attempts at a tree that changes while it is read. Each keeps what the others found.

@@ -9,6 +9,7 @@ mod exotic;
 mod raw;
 mod sockets;
 mod steps;
+mod timed;
 mod uring;
 
 use std::{

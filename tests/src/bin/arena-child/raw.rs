@@ -61,6 +61,90 @@ pub(crate) fn call_by_gate(number: u32, first: usize, second: usize) -> Result<u
     usize::try_from(result).map_err(|_| -result)
 }
 
+/// Opens and closes each of `paths`, which are addresses of strings.
+///
+/// Assembly, or an unoptimised loop would be a good part of what is measured.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn open_all(paths: &[usize]) -> Result<(), i32> {
+    let result: i64;
+    // SAFETY: the strings live through the call; only descriptors of its own are closed. `syscall` clobbers rcx and r11.
+    unsafe {
+        std::arch::asm!(
+            "2:",
+            "mov rsi, [{at}]",
+            "mov rdi, -100",
+            "xor edx, edx",
+            "mov eax, 257",
+            "syscall",
+            "test eax, eax",
+            "js 3f",
+            "mov edi, eax",
+            "mov eax, 3",
+            "syscall",
+            "add {at}, 8",
+            "cmp {at}, {end}",
+            "jne 2b",
+            "xor eax, eax",
+            "3:",
+            at = inout(reg) paths.as_ptr() => _,
+            end = in(reg) paths.as_ptr_range().end,
+            out("rax") result, out("rcx") _, out("rdx") _, out("rsi") _, out("rdi") _, out("r11") _,
+        );
+    }
+    if result == 0 { Ok(()) } else { Err(-(result as i32)) }
+}
+
+/// Examines each of `paths`, likewise.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn stat_all(paths: &[usize]) -> Result<(), i32> {
+    const _: () = assert!(size_of::<libc::stat>() == 18 * 8);
+    let mut buffer = [0_u64; 18];
+    let result: i64;
+    // SAFETY: the strings live through the call, and the kernel writes one `struct stat`.
+    unsafe {
+        std::arch::asm!(
+            "2:",
+            "mov rsi, [{at}]",
+            "mov rdi, -100",
+            "mov rdx, {buffer}",
+            "xor r10d, r10d",
+            "mov eax, 262",
+            "syscall",
+            "test eax, eax",
+            "js 3f",
+            "add {at}, 8",
+            "cmp {at}, {end}",
+            "jne 2b",
+            "xor eax, eax",
+            "3:",
+            at = inout(reg) paths.as_ptr() => _,
+            end = in(reg) paths.as_ptr_range().end,
+            buffer = in(reg) buffer.as_mut_ptr(),
+            out("rax") result, out("rcx") _, out("rdx") _, out("rsi") _, out("rdi") _, out("r10") _,
+            out("r11") _,
+        );
+    }
+    if result == 0 { Ok(()) } else { Err(-(result as i32)) }
+}
+
+/// Opens and closes each of `paths`, which are addresses of strings.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn open_all(paths: &[usize]) -> Result<(), i32> {
+    paths.iter().try_for_each(|&path| {
+        let fd = call(libc::SYS_openat, [libc::AT_FDCWD as usize, path, 0])?;
+        call(libc::SYS_close, [fd]).map(drop)
+    })
+}
+
+/// Examines each of `paths`, likewise.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn stat_all(paths: &[usize]) -> Result<(), i32> {
+    let mut buffer = [0_u64; 32];
+    let buffer = buffer.as_mut_ptr() as usize;
+    let examine = |&path| call(libc::SYS_newfstatat, [libc::AT_FDCWD as usize, path, buffer, 0]).map(drop);
+    paths.iter().try_for_each(examine)
+}
+
 /// A copy of `bytes` with a NUL, below 4 GiB; never freed.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn low_copy(bytes: &[u8]) -> Result<usize, i32> {

@@ -15,7 +15,7 @@ use slim_tests::kernel::errno;
 use crate::{
     exotic::{self, Gift},
     raw::{call, interrupted},
-    sockets,
+    sockets, timed,
 };
 
 const AT_FDCWD: usize = libc::AT_FDCWD as usize;
@@ -94,6 +94,13 @@ impl Runner {
                     running.into_iter().try_for_each(|thread| thread.join().unwrap_or(Err(libc::EFAULT)))
                 })
                 .map_err(|number| anyhow::anyhow!("many: {}", errno::name(number)))?;
+            }
+            // Says how many nanoseconds a loop takes: `timed open|stat FILES ROUNDS`.
+            "timed" => {
+                let what = words.first().context("what is timed?")?.to_bytes();
+                let took = timed::run(what, number(1)?, number(2)?)?;
+                std::io::stdout().write_all(format!("{took}\n").as_bytes())?;
+                std::io::stdout().flush()?;
             }
             _ => return Ok(None),
         }

@@ -1,0 +1,87 @@
+//! The accesses that each CPU remembers by itself ([`slim_common::familiar`]): how many, and how often they happened.
+
+use std::collections::HashMap;
+
+use aya::{
+    Ebpf,
+    maps::{MapError, PerCpuArray},
+    util::nr_cpus,
+};
+use slim_common::{
+    event::DedupKey,
+    familiar::{BYTES, ENTRIES_MAX, ENTRIES_MIN, Familiar, Region, Used},
+};
+
+use super::TracerError;
+
+const ENTRIES: &str = "FAMILIAR";
+const USED: &str = "FAMILIAR_USED";
+
+/// Entries of one region on one CPU: a power of two, fewer where there are many CPUs.
+///
+/// # Errors
+/// When the kernel does not tell how many CPUs there may be.
+pub(super) fn entries() -> Result<u32, TracerError> {
+    let cpus = nr_cpus().map_err(|(path, source)| TracerError::Proc { path: path.to_owned(), source })?;
+    Ok(entries_for(cpus))
+}
+
+fn entries_for(cpus: usize) -> u32 {
+    let one_of_each = size_of::<Familiar>() * Region::COUNT as usize * cpus.max(1);
+    let room = u32::try_from(BYTES / one_of_each).unwrap_or(ENTRIES_MAX).clamp(ENTRIES_MIN, ENTRIES_MAX);
+    1 << room.ilog2()
+}
+
+/// How often accesses happened that only CPUs have counted yet, by key.
+///
+/// # Errors
+/// When the kernel refuses to read the maps.
+pub(super) fn counts(ebpf: &Ebpf, entries: u32) -> Result<HashMap<DedupKey, u64>, TracerError> {
+    let used = map::<Used>(ebpf, USED)?;
+    let familiar = map::<Familiar>(ebpf, ENTRIES)?;
+    let mut counts = HashMap::new();
+    for region in 0..used.len() {
+        let used = used.get(&region, 0).map_err(failed(USED))?;
+        for at in (0..entries).filter(|at| used.iter().any(|used| is_used(used, *at))) {
+            let values = familiar.get(&(region * entries + at), 0).map_err(failed(ENTRIES))?;
+            for Familiar { facts: _, key, count } in values.iter() {
+                *counts.entry(*key).or_default() += count;
+            }
+        }
+    }
+    Ok(counts)
+}
+
+fn is_used(used: &Used, at: u32) -> bool {
+    used.get(at as usize / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+}
+
+fn map<'a, V: aya::Pod>(
+    ebpf: &'a Ebpf,
+    name: &'static str,
+) -> Result<PerCpuArray<&'a aya::maps::MapData, V>, TracerError> {
+    PerCpuArray::try_from(ebpf.map(name).ok_or(TracerError::Map { name })?).map_err(failed(name))
+}
+
+fn failed(name: &'static str) -> impl Fn(MapError) -> TracerError {
+    move |source| TracerError::MapAccess { name, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_processors_remember_less_each() {
+        let entries = |cpus| entries_for(cpus);
+        assert_eq!([1, 2, 28, 29, 64, 256, 8192].map(entries), [4096, 4096, 4096, 2048, 1024, 256, 64]);
+    }
+
+    #[test]
+    fn used_entries_are_bits() {
+        let mut used: Used = [0; ENTRIES_MAX as usize / 64];
+        (used[0], used[63]) = (1 << 5, 1 << 63);
+        let found: Vec<u32> = (0..ENTRIES_MAX + 9).filter(|at| is_used(&used, *at)).collect();
+        assert_eq!(found, [5, ENTRIES_MAX - 1]);
+    }
+}
