@@ -268,8 +268,8 @@
     made.style.height = `${box.h}px`;
     made.title = `${pathOf(node)}\n${told(of)}`;
     if (box.w > 30 && box.h > 15) made.textContent = open ? `${name(of)}  ${size(value(of))}` : name(of);
+    made.dataset.node = group ? node : of[PARENT];
     if (group) {
-      made.dataset.node = node;
       if (depth === 0) {
         made.tabIndex = 0;
         made.setAttribute("role", "button");
@@ -282,7 +282,7 @@
   const layOut = (node, box, depth) => {
     const items = below[by][node].map((child) => ({ at: child, value: value(trees[by][child]) }));
     squarify(items, box, (child, area) => {
-      const open = below[by][child].length > 0 && depth < 2 && area.w > 70 && area.h > 50;
+      const open = below[by][child].length > 0 && depth < 3 && area.w > 60 && area.h > 44;
       cell(child, area, depth, open);
       if (open) layOut(child, { x: area.x + 2, y: area.y + HEAD, w: area.w - 4, h: area.h - HEAD - 2 }, depth + 1);
     });
@@ -316,7 +316,8 @@
 
   map.addEventListener("click", (event) => {
     const hit = event.target.closest("[data-node]");
-    if (hit) zoom(Number(hit.dataset.node));
+    // A file leads to its directory.
+    if (hit && Number(hit.dataset.node) !== at) zoom(Number(hit.dataset.node));
   });
   document.getElementById("map").addEventListener("keydown", (event) => {
     if (event.key === "Escape") { event.preventDefault(); up(); }

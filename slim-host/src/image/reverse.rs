@@ -230,7 +230,16 @@ fn run(command: &str) -> Vec<String> {
         out.push(end);
         return out;
     }
-    format!("RUN {command}").replace("  && ", " \\\n && ").split('\n').map(str::to_owned).collect()
+    let (mut out, mut rest) = ("RUN ".to_owned(), command);
+    while let Some((before, after)) = rest.split_once("  && ") {
+        let text = before.trim_end_matches(' ');
+        // As many spaces as there were, on both sides of the break.
+        let indent = " ".repeat(before.len() - text.len() + 1);
+        out.push_str(&format!("{text} \\\n{indent}&& "));
+        rest = after;
+    }
+    out.push_str(rest);
+    out.split('\n').map(str::to_owned).collect()
 }
 
 fn pairs_of_env(config: &ImageConfig) -> Vec<(String, String)> {

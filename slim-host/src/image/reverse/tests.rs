@@ -50,9 +50,9 @@ ENV PATH=/usr/bin
 ENV TITLE=\"a b\"
 # layer 2 of 3, 20 B
 # with build arguments: \"V=1\"
-RUN apt-get update  \\
- && apt-get install x    \\
- && rm -r /var
+RUN apt-get update \\
+   && apt-get install x \\
+    && rm -r /var
 # layer 3 of 3, 300 B
 COPY --chown=1:1 unknown/dir-cc-dd /srv
 EXPOSE 80/tcp

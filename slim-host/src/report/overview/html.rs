@@ -60,7 +60,8 @@ pub fn html(report: &Overview) -> Result<String, HtmlError> {
         ),
         data: Data::new(report, compared),
     };
-    Ok(page.render()?)
+    // The engine leaves the last line break of a template out.
+    Ok(page.render()? + "\n")
 }
 
 /// Nothing but our own style and script.
@@ -126,6 +127,9 @@ fn shown(name: &super::ImageName) -> String {
 
 fn title(report: &Overview) -> String {
     match (&report.source, &report.slim) {
+        (Some(source), Some(slim)) if slim.name == super::ImageName::default() => {
+            format!("{} \u{2192} slim", shown(&source.name))
+        }
         (Some(source), Some(slim)) => format!("{} \u{2192} {}", shown(&source.name), shown(&slim.name)),
         (Some(source), None) => shown(&source.name),
         (None, _) => {
