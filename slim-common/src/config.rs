@@ -99,6 +99,8 @@ pub struct Offsets {
     pub sb_root: u32,
     /// `struct io_kiocb`.opcode; 0 in a kernel without io_uring.
     pub kiocb_opcode: u32,
+    /// Fills the structure to a multiple of eight bytes.
+    pub reserved: u32,
 }
 
 /// Everything that the programs take from the host.
@@ -190,7 +192,8 @@ impl Config {
             inode_mode: 0,
             sb_root: 0,
             kiocb_opcode: 0,
-            },
+            reserved: 0,
+        },
         host_dev: 0,
         runtime_dev: 0,
         hierarchy_id: 0,
