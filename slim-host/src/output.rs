@@ -91,15 +91,21 @@ enum Place {
 }
 
 impl Output {
-    /// The streams of this process. Colour as `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and `TERM` want it; a live
-    /// line only where stderr is a terminal.
+    /// The streams of this process. Where `colour` leaves it open, there is colour as `NO_COLOR`, `CLICOLOR`,
+    /// `CLICOLOR_FORCE` and `TERM` want it; a live line only where stderr is a terminal.
     #[must_use]
-    pub fn of_process(verbosity: Verbosity) -> Self {
+    pub fn of_process(verbosity: Verbosity, colour: anstream::ColorChoice) -> Self {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let place = if stderr.is_terminal() && !dumb { Place::Terminal } else { Place::Elsewhere };
-        let data_look = Look::from(anstream::AutoStream::choice(&stdout));
-        let people_look = Look::from(anstream::AutoStream::choice(&stderr));
+        let (data_look, people_look) = match colour {
+            anstream::ColorChoice::Auto => {
+                (anstream::AutoStream::choice(&stdout).into(), anstream::AutoStream::choice(&stderr).into())
+            }
+            anstream::ColorChoice::Always
+            | anstream::ColorChoice::AlwaysAnsi
+            | anstream::ColorChoice::Never => (colour.into(), colour.into()),
+        };
         Self::new(
             verbosity,
             Data { sink: Box::new(stdout), look: data_look, reader: Reader::Listening },

@@ -7,6 +7,7 @@
 //! Non-goals: printing ([`crate::output`]), and deciding anything: a report only tells what others decided.
 
 pub mod captures_report;
+pub mod config_report;
 pub mod import_report;
 pub mod json;
 pub mod loss;
