@@ -38,6 +38,8 @@ pub(super) struct Tracker<'a, 'f> {
     processes: ByPid<Process<'a>>,
     /// Children whose number differs from that in the lines (another pid namespace).
     unborn: VecDeque<Process<'a>>,
+    /// Whether a process is no longer followed, which comes back as one that nobody knows.
+    is_crowded: bool,
 }
 
 const ENOENT: i32 = libc::ENOENT;
@@ -51,7 +53,7 @@ impl<'a, 'f> Tracker<'a, 'f> {
         order: Order,
         known: Foreknown,
     ) -> Self {
-        Self { found, cwd, order, known, processes: ByPid::new(), unborn: VecDeque::new() }
+        Self { found, cwd, order, known, processes: ByPid::new(), unborn: VecDeque::new(), is_crowded: false }
     }
 
     /// The one process that lives, when there is exactly one.
@@ -121,6 +123,9 @@ impl<'a, 'f> Tracker<'a, 'f> {
         };
         if self.processes.len() < MAX_PROCESSES {
             self.processes.insert(pid, process);
+        } else {
+            self.is_crowded = true;
+            self.abandon(pid, process);
         }
         verdict
     }
@@ -146,7 +151,7 @@ impl<'a, 'f> Tracker<'a, 'f> {
         let open = begun.arguments.trim_ascii_end();
         let whole = [open.strip_suffix(b",").unwrap_or(open), b") = ?"].concat();
         if let Verdict::Lost(cause) = self.call(pid, begun.offset_ns, begun.name, &whole, process) {
-            self.found.lose(begun.place, cause);
+            self.found.recant(begun.place, cause);
         }
     }
 
@@ -163,7 +168,9 @@ impl<'a, 'f> Tracker<'a, 'f> {
             Some(parent.child(begun.arguments, self.order))
         });
         let due: Vec<Process<'a>> = self.unborn.iter().cloned().chain(begun).collect();
-        let Some(first) = due.first().cloned() else { return Process::beginning(self.cwd) };
+        let Some(first) = due.first().cloned() else {
+            return Process::beginning(self.cwd.filter(|_| !self.is_crowded));
+        };
         self.unborn.pop_front();
         if due.iter().all(|other| other.cwd() == first.cwd()) { first } else { Process::beginning(None) }
     }
@@ -183,6 +190,12 @@ impl<'a, 'f> Tracker<'a, 'f> {
             self.without_path(name, &parts, returned, process);
             return match socket_path(name, &parts) {
                 Some(path) => self.socket(pid, offset_ns, name, &path, returned, process),
+                // A call of a newer kernel, perhaps: what looks like its path must not pass unseen.
+                None if !shapes::takes_text(name)
+                    && parts.arguments.iter().any(|text| names_a_path(text)) =>
+                {
+                    Verdict::Lost(Cause::ImportUnparsed)
+                }
                 None => Verdict::Passed,
             };
         }
@@ -394,4 +407,9 @@ impl<'a, 'f> Tracker<'a, 'f> {
             None => Verdict::Lost(Cause::ImportUnresolved),
         }
     }
+}
+
+/// Whether an argument is a text that begins like an absolute path.
+fn names_a_path(argument: &[u8]) -> bool {
+    argument.starts_with(b"\"/")
 }
