@@ -22,10 +22,12 @@ use serde::Serialize;
 
 mod live;
 mod page;
+mod progress;
 pub mod text;
 
 pub use live::{Live, LiveCounts};
 pub use page::{Line, Look, Page, Tone};
+pub use progress::{Amount, Counted, Counter, Progress};
 
 /// How much stderr is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -205,6 +207,12 @@ impl Output {
     #[must_use]
     pub fn live(&self, start: impl fmt::Display) -> Live {
         Live::begin(self.clone(), start)
+    }
+
+    /// Begins to show long work, until the value is dropped: on a terminal alone. It takes the place of a live line.
+    #[must_use]
+    pub fn progress(&self, what: &str, amount: Amount) -> Progress {
+        Progress::begin(self.clone(), what, amount)
     }
 
     /// A writer for log records: line by line to stderr, cleaned, past a live line without tearing it.

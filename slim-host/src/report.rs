@@ -10,6 +10,7 @@ pub mod captures_report;
 pub mod config_report;
 pub mod import_report;
 pub mod json;
+pub mod libraries_report;
 pub mod loss;
 pub mod model;
 mod removed;

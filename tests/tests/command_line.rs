@@ -283,6 +283,34 @@ fn colour_is_for_terminals_and_can_be_had_or_not() -> Result<()> {
 }
 
 #[test]
+fn long_work_is_shown_on_a_terminal_alone() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("static"));
+    let slim = require!(Slim::find(&engine));
+    let scratch = Scratch::new()?;
+    let (list, tar) =
+        (scratch.write("list", "/bin/first\n")?, format!("docker-archive:{}", scratch.file("new.tar")));
+    let (capture, shown) = (scratch.file("good.slim"), scratch.file("shown.slim"));
+    let import = |capture| ["import", "paths", &list, "--image", &source, "--output", capture];
+    let build = ["build", &source, "--from", &capture, "--allow-incomplete", "--force", "-o", &tar];
+    let said = on_terminal(&slim, &import(&capture), &[])?;
+    assert!(said.contains("reading [") && said.contains("understanding"), "{said:?}");
+    let said = on_terminal(&slim, &build, &[])?;
+    for work in ["reading the image", "planning", "writing the layer [", "writing the image"] {
+        assert!(said.contains(work), "{work}: {said:?}");
+    }
+    let quiet = on_terminal(&slim, &[&build[..], &["--quiet"]].concat(), &[])?;
+    let import = slim.run(import(&shown)).expect(0);
+    let piped = slim.run(build).expect(0);
+    for said in [&quiet, &import.stderr, &piped.stderr] {
+        for work in ["reading", "understanding", "planning", "writing"] {
+            assert!(!said.contains(work), "{work}: {said:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn docker_runs_slim_as_its_plugin() -> Result<()> {
     let engine = require!(Engine::connect());
     let source = require!(engine.test_image("static"));

@@ -34,7 +34,7 @@ Tell what two images, or the images that two captures lead to, differ in.
 
 Of an image all files count; of a capture those that a build from it keeps. So
 the cost of a feature can be read: trace without it, trace with it, compare.
-Files are compared by kind, size, mode and owner, not by content.";
+Files are compared by kind, size, mode, owner and content.";
 
 /// Arguments of `slim diff`.
 #[derive(Debug, Clone, Args)]
@@ -75,7 +75,8 @@ pub(super) const PACKAGES: &str = "\
 List the packages of an image by what is used of them.
 
 Of a capture: how many files and bytes of each package a build from it keeps. Of
-an image: the packages that it has, of which nothing says what is used.";
+an image: the packages that it has, of which nothing says what is used. Of a
+capture also the shared libraries that stay, with the package of each.";
 
 /// Arguments of `slim packages`.
 #[derive(Debug, Clone, Args)]
@@ -89,7 +90,7 @@ pub struct PackagesArgs {
     /// Only the packages that this file names, one a line
     ///
     /// Tells of each name whether it is used, unused or absent: for lists of packages with known vulnerabilities.
-    /// A name counts for binary and source packages.
+    /// A name counts for binary and source packages, and for shared libraries (libssl.so.3).
     #[arg(long, value_name = "FILE")]
     pub grep: Option<PathBuf>,
 }

@@ -1,11 +1,14 @@
 //! Opening the files of a source image: its layer directories where they can be proven, else the engine's export.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::CommandError;
 use crate::{
     engine::{Engine, SourceImage},
-    output::Output,
+    output::{Amount, Output},
     rootfs::{LayerDirs, LayersError, Limits, Rootfs, SourceFiles, StorageRoots},
 };
 
@@ -24,13 +27,15 @@ pub(super) async fn open(
     output: &Output,
 ) -> Result<SourceFiles, CommandError> {
     let layers = candidates(engine, image, mountinfo);
+    let progress = output.progress("reading the image", Amount::Unknown);
     let opened = tokio::task::spawn_blocking(move || from_layers(layers)).await;
+    drop(progress);
     match opened.map_err(|_| CommandError::Defect("read the image"))?? {
         Opened::Files(files) => Ok(*files),
         Opened::Nowhere(why) => {
             log::info!("cannot read the image's layers in place: {why}");
             output.note("reading the image through the engine's export, which takes longer");
-            from_export(engine, image).await
+            from_export(engine, image, output).await
         }
     }
 }
@@ -94,19 +99,39 @@ fn describe(error: &LayersError) -> String {
     text
 }
 
-async fn from_export(engine: &Engine, image: &SourceImage) -> Result<SourceFiles, CommandError> {
+/// Between two looks at how much of an export has come.
+const LOOK: Duration = Duration::from_millis(200);
+
+async fn from_export(
+    engine: &Engine,
+    image: &SourceImage,
+    output: &Output,
+) -> Result<SourceFiles, CommandError> {
     let directory = std::env::temp_dir();
     let spool = tempfile::tempfile_in(&directory).map_err(|source| spool_error(&directory, source))?;
     let writer = spool.try_clone().map_err(|source| spool_error(&directory, source))?;
-    engine.export_image(&image.id, writer).await?;
+    let progress = output.progress("exporting the image", Amount::Bytes(image.size));
+    let counter = progress.counter();
+    let mut export = std::pin::pin!(engine.export_image(&image.id, writer));
+    loop {
+        tokio::select! {
+            exported = &mut export => {
+                exported?;
+                break;
+            }
+            () = tokio::time::sleep(LOOK) => counter.set(spool.metadata().map_or(0, |file| file.len())),
+        };
+    }
+    drop(progress);
+    let progress = output.progress("reading the export", Amount::Unknown);
     let diff_ids = image.diff_ids.clone();
-    tokio::task::spawn_blocking(move || {
+    let read = tokio::task::spawn_blocking(move || {
         let diff_ids: Vec<&str> = diff_ids.iter().map(String::as_str).collect();
         SourceFiles::from_archive(spool, &diff_ids, &Limits::default())
-    })
-    .await
-    .map_err(|_| CommandError::Defect("read the image"))?
-    .map_err(CommandError::from)
+    });
+    let read = read.await.map_err(|_| CommandError::Defect("read the image"))?;
+    drop(progress);
+    read.map_err(CommandError::from)
 }
 
 fn spool_error(directory: &Path, source: std::io::Error) -> CommandError {

@@ -70,7 +70,9 @@ struct Entries<'i, 'f> {
 
 impl Entries<'_, '_> {
     fn of_image(&mut self, file: &Value) {
-        let path = file.get("file_path").and_then(Value::as_str).unwrap_or_default();
+        let Some(path) = file.get("file_path").and_then(Value::as_str) else {
+            return self.lost(file.to_string().as_bytes());
+        };
         let runs = file.pointer("/flags/X").and_then(Value::as_bool).unwrap_or_default();
         self.entry(path, if runs { Use::Executed } else { Use::Opened }, unknown_process());
     }
