@@ -5,18 +5,20 @@
 //! and so those of the embedded rules.
 //! What a file of rules could say does not become an option.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 mod build;
 mod captures;
 mod closure;
+mod config;
 mod doctor;
 mod exercise;
 mod explain;
 mod import;
 mod info;
+mod pages;
 mod report;
 mod trace;
 mod values;
@@ -26,11 +28,13 @@ mod watch;
 pub use build::{BuildArgs, DockerRunArgs, TraceUntil};
 pub use captures::{DiffArgs, ExportArgs, MergeArgs, PackagesArgs};
 pub use closure::ClosureArgs;
+pub use config::ConfigArgs;
 pub use doctor::DoctorArgs;
 pub use exercise::{ExerciseArgs, StepArgs};
 pub use explain::ExplainArgs;
 pub use import::ImportArgs;
 pub use info::InfoArgs;
+pub use pages::{CompletionsArgs, ManArgs};
 pub use report::ReportArgs;
 pub use trace::TraceArgs;
 pub use values::{ExecCommand, SourceArg, Until, WordsError};
@@ -40,7 +44,8 @@ pub use watch::WatchArgs;
 /// Columns of the help, whatever the terminal: a help that can be quoted.
 const HELP_WIDTH: usize = 79;
 
-const ABOUT: &str = "Make container images small by watching what they use";
+/// What slim does, in a line.
+pub(crate) const ABOUT: &str = "Make container images small by watching what they use";
 
 const LONG_ABOUT: &str = "\
 Make container images small by watching what they use.
@@ -110,9 +115,22 @@ pub struct GlobalArgs {
     pub quiet: bool,
     /// Say more on standard error; twice for all details
     ///
-    /// There is no short form: -v is a volume, as in `docker run`.
-    #[arg(long, global = true, action = clap::ArgAction::Count)]
+    /// In `slim build` and `slim verify`, which take the options of `docker run`, -v is a volume: there it is --verbose, or
+    /// `slim -v build`.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Colour, for people
+    ///
+    /// auto: on a terminal, unless NO_COLOR is set or TERM is dumb.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+    /// Settings from this file, and from no other
+    ///
+    /// Without it: slim.toml of the working directory, which may say what stays in the image and no more, then
+    /// ~/.config/slim/config.toml. docs/config.md has the keys; `slim config` shows what counts. /dev/null is a file
+    /// without settings.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Socket of the container engine [default: $DOCKER_HOST]
     ///
     /// Without this option and without DOCKER_HOST, the first that exists of /var/run/docker.sock,
@@ -138,48 +156,117 @@ pub enum Format {
     Markdown,
 }
 
+/// When there is colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless the environment says no
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl From<Color> for anstream::ColorChoice {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
+        }
+    }
+}
+
 /// What to do.
+// The long help stands here and not with the arguments: the line above a command would take its place.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Run an image, watch what it uses, build an image of only that
+    #[command(long_about = build::LONG_ABOUT)]
     Build(Box<BuildArgs>),
     /// Record what running containers use, for a later build
+    #[command(long_about = trace::LONG_ABOUT)]
     Trace(TraceArgs),
     /// Prove that a slim image does what its source does
+    #[command(long_about = verify::LONG_ABOUT)]
     Verify(Box<VerifyArgs>),
     /// Exercise a running container
+    #[command(long_about = exercise::LONG_ABOUT)]
     Exercise(ExerciseArgs),
     /// Report when a slim container looks for a file that was removed
+    #[command(long_about = watch::LONG_ABOUT)]
     Watch(WatchArgs),
     /// Tell why a path is kept, or why it is not
+    #[command(long_about = explain::LONG_ABOUT)]
     Explain(ExplainArgs),
     /// Make a capture of what another tool saw: strace, sysdig, a list
+    #[command(long_about = import::LONG_ABOUT)]
     Import(ImportArgs),
     /// Unite captures into one file
+    #[command(long_about = captures::MERGE)]
     Merge(MergeArgs),
     /// Tell what two images or captures differ in: files, packages, bytes
+    #[command(long_about = captures::DIFF)]
     Diff(DiffArgs),
     /// Write what a capture holds as a list
+    #[command(long_about = captures::EXPORT)]
     Export(ExportArgs),
     /// List the packages of an image by what is used of them
+    #[command(long_about = captures::PACKAGES)]
     Packages(PackagesArgs),
     /// Tell what an image is made of: layers, packages, rights
+    #[command(long_about = info::LONG_ABOUT)]
     Info(InfoArgs),
     /// Write a page about a capture or an image: what stays and why
+    #[command(long_about = report::LONG_ABOUT)]
     Report(ReportArgs),
     /// Check whether this machine can trace, and say what to do if not
+    #[command(long_about = doctor::LONG_ABOUT)]
     Doctor(DoctorArgs),
+    /// Show the settings: each with its value and where it comes from
+    #[command(long_about = config::LONG_ABOUT)]
+    Config(ConfigArgs),
+    /// Write a script with which a shell completes slim's words
+    #[command(long_about = pages::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Write the manual: one page for each command
+    #[command(long_about = pages::MAN)]
+    Man(ManArgs),
 }
 
 impl Cli {
-    /// Parses a command line, program name first.
+    /// The definition of the whole command line.
+    #[must_use]
+    pub fn definition() -> clap::Command {
+        let is_v = |argument: &clap::Arg| argument.get_short() == Some('v');
+        let slim = Self::command();
+        let global = slim.get_arguments().find(|argument| is_v(argument)).cloned();
+        slim.mut_subcommands(|command| match &global {
+            // Its own -v is a volume, so of the global option it takes the long form alone.
+            Some(verbose) if command.get_arguments().any(is_v) => {
+                command.arg(verbose.clone().short(Option::<char>::None))
+            }
+            Some(_) | None => command,
+        })
+    }
+
+    /// Takes over what was read from a line.
+    ///
+    /// # Errors
+    /// When `matches` are of another definition.
+    pub fn of(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(matches)
+    }
+
+    /// Parses a command line, program name first, without any settings.
     ///
     /// # Errors
     /// On wrong use (exit 2), and for `--help` and `--version` (exit 0): `clap::Error` knows which, and its text.
     pub fn parse_line(
         line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        Self::try_parse_from(line)
+        Self::of(&Self::definition().try_get_matches_from(line)?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::{
-    cli::{Cli, Command, Format, GlobalArgs},
+    cli::{Command, Format, GlobalArgs},
     exit::Exit,
     output::{Output, Page, Verbosity},
     report::json::Document,
@@ -13,6 +13,7 @@ use crate::{
 
 mod build;
 mod captures;
+mod config;
 mod diff;
 mod doctor;
 mod error;
@@ -24,6 +25,7 @@ mod info;
 mod merge;
 mod newcomers;
 mod packages;
+mod pages;
 mod recorder;
 mod report;
 mod rules;
@@ -32,6 +34,7 @@ mod session;
 mod side;
 mod signals;
 mod source;
+mod start;
 mod state;
 mod steps;
 mod strangers;
@@ -39,6 +42,8 @@ mod sweeps;
 mod trace;
 mod verify;
 mod watch;
+
+use start::Started;
 
 pub use error::CommandError;
 
@@ -76,20 +81,19 @@ impl Context {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::parse_line(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // A reader that went away is no reason to fail.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
-        }
+    let started = match start::start(std::env::args_os().collect()) {
+        Ok(started) => started,
+        Err(end) => return end.tell().into(),
     };
-    let output = Output::of_process(if cli.global.quiet { Verbosity::Quiet } else { Verbosity::Normal });
+    let Started { cli, .. } = &started;
+    let verbosity = if cli.global.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let output = Output::of_process(verbosity, cli.global.color.into());
     start_log(&cli.global, &output);
+    started.notes().iter().for_each(|note| output.note(note));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(dispatch(&cli, &output));
+            let result = runtime.block_on(dispatch(&started, &output));
             // A thread that reads a terminal or writes a file cannot be stopped, and is not waited for.
             runtime.shutdown_background();
             result
@@ -105,7 +109,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn dispatch(cli: &Cli, output: &Output) -> Result<(), CommandError> {
+async fn dispatch(started: &Started, output: &Output) -> Result<(), CommandError> {
+    let Started { cli, .. } = started;
     let context =
         Context { output: output.clone(), format: cli.global.format, host: cli.global.host.clone() };
     // Said before any work.
@@ -128,6 +133,9 @@ async fn dispatch(cli: &Cli, output: &Output) -> Result<(), CommandError> {
         Command::Info(args) => info::execute(&context, args).await,
         Command::Report(args) => report::execute(&context, args).await,
         Command::Doctor(_) => doctor::execute(&context).await,
+        Command::Config(args) => config::execute(&context, args, started),
+        Command::Completions(args) => pages::completions(&context, args),
+        Command::Man(args) => pages::man(&context, args),
     }
 }
 

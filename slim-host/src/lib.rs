@@ -3,7 +3,7 @@
 //! The parts, in the order in which data moves through them (ARCHITECTURE.md draws the picture):
 //! [`tracer`] turns kernel facts into accesses, [`capture`] stores them, [`rootfs`] reads the source
 //! image, [`packages`] tells which package owns what in it, [`keep`] decides which paths stay and why, [`image`] writes the slim image, [`engine`] talks to
-//! the container engine, [`report`] tells people. [`commands`] alone knows several parts at once.
+//! the container engine, [`report`] tells people, [`settings`] says what need not be typed. [`commands`] alone knows several parts at once.
 
 pub mod capture;
 pub mod cli;
@@ -23,5 +23,6 @@ pub mod path;
 pub mod report;
 pub mod rootfs;
 pub mod sbom;
+pub mod settings;
 pub mod tracer;
 pub mod verify;

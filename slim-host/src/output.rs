@@ -22,10 +22,12 @@ use serde::Serialize;
 
 mod live;
 mod page;
+mod progress;
 pub mod text;
 
 pub use live::{Live, LiveCounts};
 pub use page::{Line, Look, Page, Tone};
+pub use progress::{Amount, Counted, Counter, Progress};
 
 /// How much stderr is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,15 +93,21 @@ enum Place {
 }
 
 impl Output {
-    /// The streams of this process. Colour as `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and `TERM` want it; a live
-    /// line only where stderr is a terminal.
+    /// The streams of this process. Where `colour` leaves it open, there is colour as `NO_COLOR`, `CLICOLOR`,
+    /// `CLICOLOR_FORCE` and `TERM` want it; a live line only where stderr is a terminal.
     #[must_use]
-    pub fn of_process(verbosity: Verbosity) -> Self {
+    pub fn of_process(verbosity: Verbosity, colour: anstream::ColorChoice) -> Self {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let place = if stderr.is_terminal() && !dumb { Place::Terminal } else { Place::Elsewhere };
-        let data_look = Look::from(anstream::AutoStream::choice(&stdout));
-        let people_look = Look::from(anstream::AutoStream::choice(&stderr));
+        let (data_look, people_look) = match colour {
+            anstream::ColorChoice::Auto => {
+                (anstream::AutoStream::choice(&stdout).into(), anstream::AutoStream::choice(&stderr).into())
+            }
+            anstream::ColorChoice::Always
+            | anstream::ColorChoice::AlwaysAnsi
+            | anstream::ColorChoice::Never => (colour.into(), colour.into()),
+        };
         Self::new(
             verbosity,
             Data { sink: Box::new(stdout), look: data_look, reader: Reader::Listening },
@@ -198,6 +206,12 @@ impl Output {
     #[must_use]
     pub fn live(&self, start: impl fmt::Display) -> Live {
         Live::begin(self.clone(), start)
+    }
+
+    /// Begins to show long work, until the value is dropped: on a terminal alone. It takes the place of a live line.
+    #[must_use]
+    pub fn progress(&self, what: &str, amount: Amount) -> Progress {
+        Progress::begin(self.clone(), what, amount)
     }
 
     /// A writer for log records: line by line to stderr, cleaned, past a live line without tearing it.

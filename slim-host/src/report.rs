@@ -7,9 +7,11 @@
 //! Non-goals: printing ([`crate::output`]), and deciding anything: a report only tells what others decided.
 
 pub mod captures_report;
+pub mod config_report;
 pub mod image_report;
 pub mod import_report;
 pub mod json;
+pub mod libraries_report;
 pub mod loss;
 pub mod model;
 pub mod overview;

@@ -1,8 +1,9 @@
 //! What another tool recorded of a container leads to the same image as our own trace of the same run.
 
 use anyhow::Result;
-use serde_json::Value;
-use slim_tests::{Container, Engine, Scratch, Slim, require};
+use serde_json::{Value, json};
+use slim_tests::crafted::Layer;
+use slim_tests::{Container, Engine, Image, Scratch, Slim, require};
 
 /// Waits for a signal without running anything, so that both tracers are there before anything happens; then relative
 /// paths, directories, children and programs.
@@ -87,5 +88,142 @@ fn lists_are_expanded_united_exported_and_compared() -> Result<()> {
         {"name": "no-such", "use": "absent"},
     ]);
     assert_eq!(packages["asked"], expected, "{packages}");
+    Ok(())
+}
+
+#[test]
+fn shared_libraries_in_use_are_listed_with_their_packages() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("base"));
+    let slim = require!(Slim::find(&engine));
+    let scratch = Scratch::new()?;
+    let (list, capture) = (scratch.write("list", "/usr/bin/gzip\n")?, scratch.file("gzip.slim"));
+    slim.run(["import", "paths", &list, "--image", &source, "--output", &capture]).expect(0);
+
+    let report = slim.run(["packages", &capture, "--format", "json"]).expect(0).json();
+    let libraries = report["libraries"].as_array().cloned().unwrap_or_default();
+    let told: Vec<Value> = libraries
+        .iter()
+        .map(|library| json!([library["soname"], library["loaded"], library["package"]["name"]]))
+        .collect();
+    let loader = if cfg!(target_arch = "x86_64") { "ld-linux-x86-64.so.2" } else { "ld-linux-aarch64.so.1" };
+    // gzip was only listed, so nothing loaded what it needs, and what the image's own command needs.
+    let expected = json!([
+        [loader, false, "libc6"],
+        ["libc.so.6", false, "libc6"],
+        ["libtinfo.so.6", false, "libtinfo6"],
+    ]);
+    assert_eq!(Value::Array(told), expected, "{report}");
+    assert!(libraries.iter().all(|library| library["bytes"].as_u64() > Some(100_000)), "{report}");
+    let text = String::from_utf8(slim.run(["packages", &capture]).expect(0).stdout)?;
+    assert!(
+        text.contains("\n3 shared libraries in use: 0 loaded, the others needed by what stays\n"),
+        "{text}"
+    );
+
+    let names = scratch.write("names", "libc.so.6\nlibselinux.so.1\nlibnone.so.1\nglibc\n")?;
+    let asked = slim.run(["packages", &capture, "--grep", &names, "--format", "json"]).expect(0).json();
+    let expected = json!([
+        {"name": "libc.so.6", "use": "used"},
+        {"name": "libselinux.so.1", "use": "unused"},
+        {"name": "libnone.so.1", "use": "absent"},
+        {"name": "glibc", "use": "used"},
+    ]);
+    assert_eq!(asked["asked"], expected, "{asked}");
+    Ok(())
+}
+
+/// A build of an image of text files.
+fn build_of<'e>(
+    engine: &'e Engine,
+    purpose: &str,
+    files: &[(&str, &str)],
+    links: &[(&str, &str)],
+) -> Result<Image<'e>> {
+    let mut layer = Layer::default();
+    layer.directory("etc")?;
+    for (path, content) in files {
+        layer.file(path, content.as_bytes())?;
+    }
+    for (path, target) in links {
+        layer.symlink(path, target)?;
+    }
+    Image::craft(engine, purpose, &json!({ "Cmd": ["/etc/kept"] }), &[layer.finish()?])
+}
+
+#[test]
+fn captures_go_over_to_another_build_and_what_is_gone_is_listed() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let slim = require!(Slim::find(&engine));
+    let scratch = Scratch::new()?;
+    let old = [("etc/kept", "kept"), ("etc/changed", "old"), ("etc/gone", "gone")];
+    let old = build_of(&engine, "old", &old, &[("etc/link", "gone"), ("etc/lost", "kept")])?;
+    let new = [("etc/kept", "kept"), ("etc/changed", "new"), ("etc/fresh", "fresh")];
+    let new = build_of(&engine, "newer", &new, &[("etc/lost", "/nowhere")])?;
+    let import = |name: &str, image: &Image<'_>, list: &str| -> Result<String> {
+        let (text, capture) = (scratch.write(name, list)?, scratch.file(&format!("{name}.slim")));
+        slim.run(["import", "paths", &text, "--image", image.tag(), "--output", &capture]).expect(0);
+        Ok(capture)
+    };
+    let first = import("first", &old, "/etc/kept\n/etc/changed\n/etc/gone\n/etc/link\n/etc/lost\n")?;
+    let second = import("second", &new, "/etc/fresh\n")?;
+
+    let united = scratch.file("united.slim");
+    let refused = slim.run(["merge", &first, &second, "--output", &united]).expect(2);
+    assert!(!std::path::Path::new(&united).exists(), "{refused}");
+    let line = ["merge", &first, &second, "--across", new.tag(), "--output", &united];
+    let report = slim.run(line.into_iter().chain(["--format", "json"])).expect(0).json();
+    // By what the old build has behind the paths: the link led to what is gone, the other one now leads nowhere.
+    assert_eq!(report["gone"], json!([{"path": "/etc/gone"}, {"path": "/etc/kept"}]), "{report}");
+    assert_eq!((&report["accesses"], &report["status"]), (&6.into(), &"complete".into()), "{report}");
+    let exported = slim.run(["export", &united, "--null"]).expect(0).stdout;
+    let paths = ["/etc/changed", "/etc/fresh", "/etc/gone", "/etc/kept", "/etc/link", "/etc/lost"];
+    assert_eq!(exported, paths.map(|path| format!("{path}\0")).concat().into_bytes());
+
+    // It is a capture of the new build now, and of no other.
+    let built = ["build", new.tag(), "--from", &united, "--dry-run", "--allow-incomplete"];
+    slim.run(built).expect(0);
+    let other = slim.run(["build", old.tag(), "--from", &united, "--dry-run"]).expect(2);
+    assert!(other.stderr.contains("is of another image"), "{other}");
+    std::fs::remove_file(&united)?;
+    let text = String::from_utf8(slim.run(line).expect(0).stdout)?;
+    assert!(text.ends_with("\ngone  /etc/gone\ngone  /etc/kept\n"), "{text}");
+
+    // The two builds differ in this, one file in its content alone.
+    let difference = slim.run(["diff", old.tag(), new.tag(), "--format", "json"]).expect(0).json();
+    let expected = json!([
+        {"path": "/etc/changed", "before": 3, "after": 3},
+        {"path": "/etc/fresh", "before": null, "after": 5},
+        {"path": "/etc/gone", "before": 4, "after": null},
+        {"path": "/etc/link", "before": 0, "after": null},
+        {"path": "/etc/lost", "before": 0, "after": 0},
+    ]);
+    assert_eq!(difference["files"], expected, "{difference}");
+    let same = slim.run(["diff", new.tag(), new.tag(), "--format", "json"]).expect(0).json();
+    assert_eq!(same["files"], json!([]), "{same}");
+    Ok(())
+}
+
+#[test]
+fn malformed_lines_are_counted_and_shown_with_their_numbers() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("static"));
+    let slim = require!(Slim::find(&engine));
+    let scratch = Scratch::new()?;
+    for (format, text, line) in [
+        ("strace", "open(\"/bin/first\", O_RDONLY) = 3\n\x1b[2Jgarbage\n", 2),
+        ("paths", "/bin/first\nrelative\n", 2),
+        ("sysdig", "open /bin/first\nthis is no event\n", 2),
+        ("docker-slim", "{\"image\": {\"files\": [{\"file_path\": \"/bin/first\"}, {\"file_path\": 7}]}}", 2),
+        ("fatrace", "cat(1): R /bin/first\nno line\n", 2),
+    ] {
+        let (file, capture) = (scratch.write(format, text)?, scratch.file(&format!("{format}.slim")));
+        let run = slim.run(["import", format, &file, "--image", &source, "--output", &capture]).expect(0);
+        let said = String::from_utf8(run.stdout.clone())?;
+        assert!(said.contains(&format!("  {file}:{line}: not understood: ")) || format == "paths", "{run}");
+        assert!(said.contains("lines     2: 1 used, 0 without a path, 1 lost"), "{run}");
+        assert!(!said.contains('\x1b'), "{run}");
+        slim.run(["build", &source, "--from", &capture, "--dry-run"]).expect(5);
+    }
     Ok(())
 }

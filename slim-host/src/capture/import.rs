@@ -25,8 +25,8 @@ mod sysdig;
 pub use glob::Pattern;
 pub use strace::Start;
 
-/// Most troubles that are shown; the count is exact all the same.
-const MAX_SHOWN: usize = 20;
+/// Most troubles that are listed; the count is exact all the same, however many a file has.
+const MAX_TROUBLES: usize = 10_000;
 
 /// Bytes of a line that are shown.
 const MAX_EXCERPT: usize = 120;
@@ -119,7 +119,8 @@ impl Cause {
     }
 }
 
-/// How many lines the files have, by what became of them. The classes add up to `total`.
+/// How many lines the files have, by what became of them. The classes add up to `total`, and the counts of all causes to
+/// `lost`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Lines {
     /// All.
@@ -168,7 +169,7 @@ pub struct Imported {
     pub lines: Lines,
     /// Lines that are lost, by cause.
     pub loss: LossCounts,
-    /// The first of those lines.
+    /// Those lines, up to 10,000.
     pub troubles: Vec<Trouble>,
     /// Nanoseconds from the first access to the last, as far as the files tell.
     pub duration_ns: u64,
@@ -203,17 +204,20 @@ impl Imported {
         match verdict {
             Verdict::Used => self.lines.used += 1,
             Verdict::Passed => self.lines.passed += 1,
-            Verdict::Lost(cause) => {
-                self.lines.lost += 1;
-                self.lose(place, cause);
-            }
+            Verdict::Lost(cause) => self.lose(place, cause),
         }
     }
 
-    /// Counts a loss on a line that is counted elsewhere.
+    /// Counts a line as lost that was counted as used, before the rest of it was known.
+    fn recant(&mut self, place: Place<'_>, cause: Cause) {
+        self.lines.used = self.lines.used.saturating_sub(1);
+        self.lose(place, cause);
+    }
+
     fn lose(&mut self, place: Place<'_>, cause: Cause) {
+        self.lines.lost += 1;
         *self.loss.entry(cause.name().to_owned()).or_default() += 1;
-        if self.troubles.len() < MAX_SHOWN {
+        if self.troubles.len() < MAX_TROUBLES {
             let text = quote(place.text.get(..MAX_EXCERPT).unwrap_or(place.text));
             let file = quote(place.file.as_bytes());
             self.troubles.push(Trouble { file, line: place.line, cause, text });
@@ -222,10 +226,8 @@ impl Imported {
 
     /// Counts a pattern that matches nothing in the image.
     pub fn unmatched(&mut self, pattern: &Pattern) {
-        self.lines.used = self.lines.used.saturating_sub(1);
-        self.lines.lost += 1;
         let place = Place { file: &pattern.file, line: pattern.line, text: pattern.text.as_bytes() };
-        self.lose(place, Cause::ImportUnresolved);
+        self.recant(place, Cause::ImportUnresolved);
     }
 
     /// Adds what a pattern matches.

@@ -13,7 +13,7 @@ use crate::image::config::{EnvEdit, ExposedPorts, LabelEdit, WorkdirEdit};
 use crate::image::{self, Compression, Edits};
 use crate::package_data::PackageDataMode;
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Run an image, watch what it uses, build an image of only that.
 
 slim creates a container of IMAGE, traces it from its first instruction, and
@@ -37,7 +37,7 @@ Examples:
 
 /// Arguments of `slim build`.
 #[derive(Debug, Clone, Args)]
-#[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP)]
 pub struct BuildArgs {
     /// Image to make small: a reference or id that the engine knows
     #[arg(value_name = "IMAGE")]

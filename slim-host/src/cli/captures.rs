@@ -6,14 +6,15 @@ use clap::Args;
 
 use crate::keep::Level;
 
-/// Arguments of `slim merge`.
-#[derive(Debug, Clone, Args)]
-#[command(long_about = "\
+pub(super) const MERGE: &str = "\
 Unite captures of one image into one file.
 
 The result holds what any of them holds, is as complete as the worst of them,
 and sums counts and losses. `slim build --from` can unite captures as well; a
-file of its own is easier to keep and to hand on.")]
+file of its own is easier to keep and to hand on.";
+
+/// Arguments of `slim merge`.
+#[derive(Debug, Clone, Args)]
 pub struct MergeArgs {
     /// Captures to unite
     #[arg(value_name = "CAPTURE", required = true)]
@@ -28,14 +29,15 @@ pub struct MergeArgs {
     pub across: Option<String>,
 }
 
-/// Arguments of `slim diff`.
-#[derive(Debug, Clone, Args)]
-#[command(long_about = "\
+pub(super) const DIFF: &str = "\
 Tell what two images, or the images that two captures lead to, differ in.
 
 Of an image all files count; of a capture those that a build from it keeps. So
 the cost of a feature can be read: trace without it, trace with it, compare.
-Files are compared by kind, size, mode and owner, not by content.")]
+Files are compared by kind, size, mode, owner and content.";
+
+/// Arguments of `slim diff`.
+#[derive(Debug, Clone, Args)]
 pub struct DiffArgs {
     /// A capture file, or an image in the engine
     #[arg(value_name = "A")]
@@ -48,14 +50,15 @@ pub struct DiffArgs {
     pub level: Level,
 }
 
-/// Arguments of `slim export`.
-#[derive(Debug, Clone, Args)]
-#[command(long_about = "\
+pub(super) const EXPORT: &str = "\
 Write what a capture holds to standard output.
 
 As text: each path that was found, once, a line; what acts on a terminal is
 escaped. --null writes the exact bytes. --format json and jsonl, and --csv, have
-every access with its process, time, count and error.")]
+every access with its process, time, count and error.";
+
+/// Arguments of `slim export`.
+#[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
     /// A capture file
     #[arg(value_name = "CAPTURE")]
@@ -68,13 +71,15 @@ pub struct ExportArgs {
     pub csv: bool,
 }
 
-/// Arguments of `slim packages`.
-#[derive(Debug, Clone, Args)]
-#[command(long_about = "\
+pub(super) const PACKAGES: &str = "\
 List the packages of an image by what is used of them.
 
 Of a capture: how many files and bytes of each package a build from it keeps. Of
-an image: the packages that it has, of which nothing says what is used.")]
+an image: the packages that it has, of which nothing says what is used. Of a
+capture also the shared libraries that stay, with the package of each.";
+
+/// Arguments of `slim packages`.
+#[derive(Debug, Clone, Args)]
 pub struct PackagesArgs {
     /// A capture file, or an image in the engine
     #[arg(value_name = "CAPTURE|IMAGE")]
@@ -85,7 +90,7 @@ pub struct PackagesArgs {
     /// Only the packages that this file names, one a line
     ///
     /// Tells of each name whether it is used, unused or absent: for lists of packages with known vulnerabilities.
-    /// A name counts for binary and source packages.
+    /// A name counts for binary and source packages, and for shared libraries (libssl.so.3).
     #[arg(long, value_name = "FILE")]
     pub grep: Option<PathBuf>,
 }

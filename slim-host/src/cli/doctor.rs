@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Check whether this machine can trace, and say what to do if not.
 
 Kernel, BTF, capabilities, BPF itself, cgroups, the container engine and its
@@ -11,5 +11,4 @@ and a remedy. Nothing is changed. Exit code 3 when something needed is missing."
 
 /// Arguments of `slim doctor`: none but the global ones.
 #[derive(Debug, Clone, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct DoctorArgs {}

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::values::ExecCommand;
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Exercise a running container and tell what became of each step.
 
 The steps are those of an exercise for `slim build` and `slim verify`, so this
@@ -42,7 +42,7 @@ pub struct StepArgs {
 
 /// Arguments of `slim exercise`.
 #[derive(Debug, Clone, Args)]
-#[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP)]
 pub struct ExerciseArgs {
     /// Running container, by name or id
     #[arg(value_name = "CONTAINER")]

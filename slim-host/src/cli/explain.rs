@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::keep::Level;
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Tell why a path is kept, or why it is not.
 
 For a path that is kept: every reason, and who used it first and when. For one
@@ -16,7 +16,6 @@ PATH is resolved as in the container, so a symlink is explained with its target.
 
 /// Arguments of `slim explain`.
 #[derive(Debug, Clone, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct ExplainArgs {
     /// A capture file, or a slim image in the engine
     ///

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::capture::import::ImportFormat;
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Make a capture of what another tool saw.
 
 The files are read, not the system: nothing runs, and no rights are needed but
@@ -22,7 +22,7 @@ Examples:
 
 /// Arguments of `slim import`.
 #[derive(Debug, Clone, Args)]
-#[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP)]
 #[command(override_usage = "slim import FORMAT FILE... --image IMAGE -o CAPTURE")]
 pub struct ImportArgs {
     /// Which tool wrote the files

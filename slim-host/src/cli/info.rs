@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Tell what an image is made of.
 
 Its configuration; its layers, with what each added, replaced and removed and how
@@ -11,7 +11,6 @@ exposed ports. Nothing runs, and nothing is written.";
 
 /// Arguments of `slim info`.
 #[derive(Debug, Clone, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct InfoArgs {
     /// An image in the engine
     #[arg(value_name = "IMAGE")]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::keep::Level;
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Write a page about a capture or an image: what stays and why, who used what.
 
 One HTML file that needs nothing else and contacts nobody: a map of the image to
@@ -19,7 +19,6 @@ source. Of any other image: what it holds.";
 
 /// Arguments of `slim report`.
 #[derive(Debug, Clone, Args)]
-#[command(long_about = LONG_ABOUT)]
 pub struct ReportArgs {
     /// A capture file, or an image in the engine
     ///

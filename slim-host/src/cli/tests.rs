@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use super::*;
@@ -28,7 +27,7 @@ fn trace(line: &str) -> TraceArgs {
 
 #[test]
 fn the_definition_is_sound() {
-    Cli::command().debug_assert();
+    Cli::definition().debug_assert();
 }
 
 #[test]
@@ -103,6 +102,22 @@ fn explain_and_doctor() {
     assert_eq!((cli.global.format, cli.global.quiet), (Format::Json, true));
     assert_eq!(cli.global.host.as_deref(), Some("unix:///x"));
     assert_eq!(parse("slim --verbose --verbose doctor").unwrap().global.verbose, 2);
+}
+
+#[test]
+fn v_is_more_words_but_where_it_is_a_volume() {
+    for (line, verbose) in [
+        ("slim -v doctor", 1),
+        ("slim doctor -vv", 2),
+        ("slim trace web -v", 1),
+        ("slim -v build -v /data image", 1),
+        ("slim build -v /data --verbose --verbose image", 2),
+        ("slim verify a b -v /data --http-path /", 0),
+    ] {
+        assert_eq!(parse(line).unwrap().global.verbose, verbose, "{line}");
+    }
+    let volumes = build("slim -v build -v /data image").run.volume;
+    assert_eq!(volumes.iter().map(|volume| volume.target.as_str()).collect::<Vec<_>>(), ["/data"]);
 }
 
 #[test]
@@ -185,7 +200,7 @@ fn wrong_use_is_exit_2() {
 
 /// Every command's short or long help, by name.
 fn helps(render: impl Fn(&mut clap::Command) -> String) -> Vec<(String, String)> {
-    let mut slim = Cli::command();
+    let mut slim = Cli::definition();
     slim.build();
     let mut commands: Vec<clap::Command> = slim.get_subcommands().cloned().collect();
     commands.push(slim);
@@ -204,14 +219,17 @@ fn help_fits_79_columns() {
     let names: Vec<&str> = short.iter().map(|(name, _)| name.as_str()).collect();
     let verbs = ["build", "trace", "verify", "exercise", "watch", "explain"];
     let captures = ["import", "merge", "diff", "export", "packages"];
-    assert_eq!(names, [&verbs[..], &captures, &["info", "report", "doctor", "slim"]].concat());
+    let rest = ["info", "report", "doctor", "config", "completions", "man", "slim"];
+    assert_eq!(names, [&verbs[..], &captures, &rest].concat());
 }
 
 #[test]
 fn every_option_explains_itself_and_there_are_few() {
-    let mut slim = Cli::command();
+    let mut slim = Cli::definition();
     slim.build();
     for command in slim.get_subcommands() {
+        let long = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+        assert!(long.lines().count() > 2, "slim {} --help explains nothing: {long}", command.get_name());
         let arguments: Vec<_> = command.get_arguments().collect();
         for argument in &arguments {
             assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
@@ -239,7 +257,7 @@ fn every_option_explains_itself_and_there_are_few() {
 #[test]
 fn exit_codes_are_documented() {
     use crate::exit::Exit;
-    let help = Cli::command().render_long_help().to_string();
+    let help = Cli::definition().render_long_help().to_string();
     let documented: Vec<u8> = help
         .lines()
         .skip_while(|line| *line != "Exit codes:")

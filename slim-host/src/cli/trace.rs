@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::values::{SourceArg, Until, duration};
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Record what running containers use, for a later build.
 
 slim attaches from the host; the containers do not notice and go on when it
@@ -31,7 +31,7 @@ Examples:
 
 /// Arguments of `slim trace`.
 #[derive(Debug, Clone, Args)]
-#[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP)]
 pub struct TraceArgs {
     /// Running containers, by name or id
     #[arg(value_name = "CONTAINER", required_unless_present_any = ["image", "cgroup", "pid", "compose_project"],

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{build::DockerRunArgs, exercise::StepArgs, values::ExecCommand};
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Prove that a slim image does what its source does.
 
 The exercise runs on a container of the source image first; where it fails
@@ -22,7 +22,7 @@ Examples:
 
 /// Arguments of `slim verify`.
 #[derive(Debug, Clone, Args)]
-#[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP)]
 pub struct VerifyArgs {
     /// The image that the slim one was built from
     #[arg(value_name = "SOURCE")]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::values::{ExecCommand, duration, loopback};
 
-const LONG_ABOUT: &str = "\
+pub(super) const LONG_ABOUT: &str = "\
 Report at once when a slim container looks for a file that was removed.
 
 The safety net in production: slim listens from the host for names that
@@ -27,7 +27,7 @@ Examples:
 
 /// Arguments of `slim watch`.
 #[derive(Debug, Clone, Args)]
-#[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP)]
 pub struct WatchArgs {
     /// Running containers, or images: all their containers, later ones too
     ///

@@ -12,8 +12,10 @@ use crate::{
     cli::BuildArgs,
     engine::{Cleanup, Engine},
     image::{BuildRequest, Compression, Created, ImageName, Provenance, SlimImage},
-    path::quote,
+    output::{Amount, Counter, Output},
+    path::{ImagePath, quote},
     report::{self, BuildFacts, BuildReport, OutputKind, Phase, model::WrittenOutput},
+    rootfs::{FileContents, ReadSeek, RootfsError, SourceFiles},
 };
 
 mod heal;
@@ -72,8 +74,10 @@ async fn build(
     let files = source::open(engine, &image, mountinfo, &context.output).await?;
     captures.check(files.tree(), &image.identity())?;
     let capture = captures.capture;
+    let progress = context.output.progress("planning", Amount::Unknown);
     let planned =
         off_thread("planned the slim image", move || Planned::new(image, files, capture, choices)).await?;
+    drop(progress);
     phases.push(phase("plan", began.elapsed()));
     let planned = if let Some(plan) = &exercise {
         let began = Instant::now();
@@ -92,10 +96,10 @@ async fn build(
     let planned = if args.dry_run {
         planned
     } else {
-        let (slim, planned) = produce(planned, &destination).await?;
+        let (slim, planned) = produce(planned, &destination, &context.output).await?;
         slim_id = Some(slim.config_digest().to_string());
         written.extend(destination.write_sbom(&planned, &slim)?);
-        written.extend(destination.write(cleanup, slim).await?);
+        written.extend(destination.write(cleanup, slim, &context.output).await?);
         phases.push(phase("write", began.elapsed()));
         planned
     };
@@ -120,15 +124,21 @@ async fn build(
 }
 
 /// Builds the slim image, which is nowhere yet.
-async fn produce(planned: Planned, destination: &Destination) -> Result<(SlimImage, Planned), CommandError> {
+async fn produce(
+    planned: Planned,
+    destination: &Destination,
+    output: &Output,
+) -> Result<(SlimImage, Planned), CommandError> {
     let spool = destination.spool_directory();
     let (created, compression) = (destination.created.clone(), destination.compression);
-    off_thread("built the slim image", move || {
+    let progress = output.progress("writing the layer", Amount::Bytes(planned.content_bytes()));
+    let counter = progress.counter();
+    let built = off_thread("built the slim image", move || {
         let form = Form { created: created.as_ref(), compression, spool_directory: &spool };
-        let slim = assemble(&planned, form)?;
+        let slim = assemble(&planned, form, counter)?;
         Ok((slim, planned))
-    })
-    .await
+    });
+    built.await
 }
 
 /// Runs work that would hold the runtime up.
@@ -182,6 +192,7 @@ struct Form<'a> {
 fn assemble(
     Planned { image, files, capture, choices, plan, .. }: &Planned,
     form: Form<'_>,
+    counter: Counter,
 ) -> Result<SlimImage, CommandError> {
     let identity = image.identity();
     let provenance = Provenance {
@@ -194,7 +205,7 @@ fn assemble(
     };
     let request = BuildRequest {
         tree: files.tree(),
-        contents: files,
+        contents: &CountedFiles { files, counter },
         keep: &plan.keep,
         generated: &plan.data.generated,
         config: &image.config,
@@ -204,6 +215,18 @@ fn assemble(
         spool_directory: form.spool_directory,
     };
     Ok(SlimImage::build(&request)?)
+}
+
+/// The files of the source image, with what is read of them counted.
+struct CountedFiles<'a> {
+    files: &'a SourceFiles,
+    counter: Counter,
+}
+
+impl FileContents for CountedFiles<'_> {
+    fn open(&self, path: &ImagePath) -> Result<Box<dyn ReadSeek + '_>, RootfsError> {
+        Ok(Box::new(self.counter.through(self.files.open(path)?)))
+    }
 }
 
 fn capture_output(args: &BuildArgs) -> Vec<WrittenOutput> {

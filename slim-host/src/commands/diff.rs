@@ -1,14 +1,15 @@
 //! `slim diff`: what two images, or two captures, differ in.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Read};
 
 use super::{CommandError, Context, side::Side};
 use crate::{
     cli::DiffArgs,
+    output::{Amount, Counter},
     packages::Manager,
     path::ImagePath,
     report::captures_report::{self, DiffReport, FileDiff, PackageDiff, SideFacts},
-    rootfs::Inode,
+    rootfs::{FileContents as _, FileKind, Inode},
 };
 
 /// Runs the command.
@@ -18,10 +19,18 @@ use crate::{
 pub(super) async fn execute(context: &Context, args: &DiffArgs) -> Result<(), CommandError> {
     let before = Side::open(context, &args.before, args.level).await?;
     let after = Side::open(context, &args.after, args.level).await?;
+    let differ = files(&before, &after);
+    let alike = alike(&before, &after);
+    let progress =
+        context.output.progress("comparing", Amount::Bytes(alike.iter().map(|(_, size)| size).sum()));
+    let other = contents(&before, &after, alike, &progress.counter())?;
+    drop(progress);
+    let mut differ: Vec<FileDiff> = differ.into_iter().chain(other).collect();
+    differ.sort_by(|a, b| a.path.cmp(&b.path));
     let report = DiffReport {
         before: facts(&before),
         after: facts(&after),
-        files: files(&before, &after),
+        files: differ,
         packages: packages(&before, &after),
     };
     context.present("diff", &report, captures_report::diff)
@@ -52,6 +61,60 @@ fn files(before: &Side, after: &Side) -> Vec<FileDiff> {
             after: new.map(|inode| inode.size),
         })
         .collect()
+}
+
+/// Regular files that differ in content alone, if they do, with their sizes. Images of the same layers have none.
+fn alike(before: &Side, after: &Side) -> Vec<(ImagePath, u64)> {
+    if before.diff_ids == after.diff_ids {
+        return Vec::new();
+    }
+    let new = after.entries();
+    let both =
+        before.entries().into_iter().filter_map(|(path, (_, old))| Some((path, old, new.get(path)?.1)));
+    let same = both
+        .filter(|(_, old, new)| old.kind == FileKind::Regular && old.size > 0 && shape(old) == shape(new));
+    same.map(|(path, old, _)| (path.clone(), old.size)).collect()
+}
+
+/// Those of the files whose bytes differ.
+fn contents(
+    before: &Side,
+    after: &Side,
+    alike: Vec<(ImagePath, u64)>,
+    counter: &Counter,
+) -> Result<Vec<FileDiff>, CommandError> {
+    let mut differ = Vec::new();
+    for (path, size) in alike {
+        let mut old = counter.through(before.files.open(&path)?);
+        let mut new = after.files.open(&path)?;
+        if !same_bytes(&mut old, &mut new).map_err(|source| failed(&path, source))? {
+            differ.push(FileDiff { path, before: Some(size), after: Some(size) });
+        }
+    }
+    Ok(differ)
+}
+
+fn failed(path: &ImagePath, source: std::io::Error) -> CommandError {
+    CommandError::Io { operation: "compare", path: path.to_string(), source }
+}
+
+/// Bytes that are compared at a time.
+const PIECE: u64 = 64 << 10;
+
+fn same_bytes(old: &mut impl Read, new: &mut impl Read) -> std::io::Result<bool> {
+    let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+    loop {
+        mine.clear();
+        theirs.clear();
+        old.by_ref().take(PIECE).read_to_end(&mut mine)?;
+        new.by_ref().take(PIECE).read_to_end(&mut theirs)?;
+        if mine != theirs {
+            return Ok(false);
+        }
+        if mine.is_empty() {
+            return Ok(true);
+        }
+    }
 }
 
 fn shape(inode: &Inode) -> impl PartialEq + '_ {

@@ -18,6 +18,7 @@ use crate::{
     },
     cli::ImportArgs,
     engine::Engine,
+    output::{Amount, Counter},
     path::{RequestedPath, quote},
     report::{import_report, import_report::ImportReport},
     rootfs::FileTree,
@@ -39,12 +40,19 @@ pub(super) async fn execute(context: &Context, args: &ImportArgs) -> Result<(), 
     let engine = Engine::connect(context.host.as_deref()).await?;
     let image = engine.image(&args.image).await?;
     let mut left = MAX_BYTES;
+    let sizes = args.files.iter().filter_map(|file| file.metadata().ok());
+    let all = sizes.fold(0, |sum: u64, file| sum.saturating_add(file.len()));
+    let reading = context.output.progress("reading", Amount::Bytes(all));
+    let counter = reading.counter();
     let mut files = Vec::with_capacity(args.files.len());
     for file in &args.files {
-        files.push((quote(file.as_os_str().as_encoded_bytes()), read(file, &mut left)?));
+        files.push((quote(file.as_os_str().as_encoded_bytes()), read(file, &mut left, &counter)?));
     }
+    drop(reading);
+    let understanding = context.output.progress("understanding", Amount::Unknown);
     let inputs: Vec<_> = files.iter().map(|(name, bytes)| Input { name, bytes }).collect();
     let mut found = import(args.tool, &inputs, &start);
+    drop(understanding);
     if !found.patterns.is_empty() {
         let files = source::open(&engine, &image, None, &context.output).await?;
         expand(&mut found, files.tree());
@@ -57,7 +65,7 @@ pub(super) async fn execute(context: &Context, args: &ImportArgs) -> Result<(), 
     context.present("import", &report, import_report::page)
 }
 
-fn read(file: &Path, left: &mut u64) -> Result<Vec<u8>, CommandError> {
+fn read(file: &Path, left: &mut u64, counter: &Counter) -> Result<Vec<u8>, CommandError> {
     let failed = |source| CommandError::Io {
         operation: "read",
         path: quote(file.as_os_str().as_encoded_bytes()),
@@ -65,9 +73,9 @@ fn read(file: &Path, left: &mut u64) -> Result<Vec<u8>, CommandError> {
     };
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        io::stdin().lock().take(*left + 1).read_to_end(&mut bytes)
+        counter.through(io::stdin().lock()).take(*left + 1).read_to_end(&mut bytes)
     } else {
-        File::open(file).map_err(failed)?.take(*left + 1).read_to_end(&mut bytes)
+        counter.through(File::open(file).map_err(failed)?).take(*left + 1).read_to_end(&mut bytes)
     };
     let read = read.map_err(failed)? as u64;
     *left = left.checked_sub(read).ok_or_else(|| failed(io::ErrorKind::FileTooLarge.into()))?;

@@ -5,9 +5,13 @@ use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
 use super::{CommandError, Context, side::Side};
 use crate::{
     cli::PackagesArgs,
+    keep,
     packages::Package,
     path::quote,
-    report::captures_report::{self, Asked, PackageUse, PackagesReport, Use},
+    report::{
+        captures_report::{self, Asked, PackageUse, PackagesReport, Use},
+        libraries_report::{LibraryUse, OwnedBy},
+    },
 };
 
 /// Bytes of a list of names that are read.
@@ -25,6 +29,7 @@ pub(super) async fn execute(context: &Context, args: &PackagesArgs) -> Result<()
     packages.sort_by(|a, b| {
         b.used_bytes.cmp(&a.used_bytes).then_with(|| (&a.name, a.manager).cmp(&(&b.name, b.manager)))
     });
+    let mut libraries = libraries(&side)?;
     let mut asked = Vec::new();
     if let Some(wanted) = wanted {
         let mut by_name: BTreeMap<&str, Vec<Use>> = BTreeMap::new();
@@ -34,19 +39,63 @@ pub(super) async fn execute(context: &Context, args: &PackagesArgs) -> Result<()
                 by_name.entry(&package.source).or_default().push(package.usage);
             }
         }
+        for library in &libraries {
+            by_name.entry(library.name()).or_default().push(Use::Used);
+            by_name.entry(&library.soname).or_default().push(Use::Used);
+        }
+        // A library that nothing uses is known by the name of its file alone.
+        let rest =
+            side.files.tree().iter().filter_map(|(path, ..)| std::str::from_utf8(path.file_name()?).ok());
+        let of_side = if side.kept.is_some() { Use::Unused } else { Use::Unknown };
+        for name in rest.filter(|name| name.contains(".so")) {
+            by_name.entry(name).or_default().push(of_side);
+        }
         let worst = |name: &String| by_name.get(name.as_str()).and_then(|uses| uses.iter().max().copied());
         asked = wanted
             .iter()
             .map(|name| Asked { name: name.clone(), usage: worst(name).unwrap_or(Use::Absent) })
             .collect();
         packages.retain(|package| wanted.contains(&package.name) || wanted.contains(&package.source));
+        libraries.retain(|library| is_asked(library, &wanted, &packages));
     }
     let bytes = side.bytes(side.entries().into_keys());
     let unreadable = side.packages.unreadable();
     let unreadable =
         unreadable.iter().map(|(manager, path)| format!("{} ({path})", manager.name())).collect();
-    let report = PackagesReport { subject: side.name.clone(), bytes, packages, asked, unreadable };
+    let report = PackagesReport { subject: side.name.clone(), bytes, packages, libraries, asked, unreadable };
     context.present("packages", &report, captures_report::packages)
+}
+
+/// The shared libraries that a build keeps, by path. Of an image alone nothing says what is used.
+fn libraries(side: &Side) -> Result<Vec<LibraryUse>, CommandError> {
+    let Some(kept) = &side.kept else { return Ok(Vec::new()) };
+    let libraries = keep::libraries(side.files.tree(), &side.files, kept)?.into_iter();
+    let told = libraries.map(|library| {
+        let owner = side.packages.owners(&library.path).map(|(_, package)| package);
+        let owner = owner.max_by_key(|package| package.manager.is_system());
+        let soname = String::from_utf8_lossy(&library.soname).into_owned();
+        LibraryUse {
+            soname,
+            bytes: side.bytes([&library.path]),
+            package: owner.map(|package| OwnedBy {
+                manager: package.manager,
+                name: package.name.clone(),
+                version: package.version.clone(),
+            }),
+            loaded: library.is_loaded,
+            path: library.path,
+        }
+    });
+    Ok(told.collect())
+}
+
+/// Whether a library was asked for, by its own name or by that of its package.
+fn is_asked(library: &LibraryUse, wanted: &[String], packages: &[PackageUse]) -> bool {
+    let owned = |owner: &OwnedBy| {
+        packages.iter().any(|package| package.manager == owner.manager && package.name == owner.name)
+    };
+    let named = |name: &str| wanted.iter().any(|wanted| wanted == name);
+    library.package.as_ref().is_some_and(owned) || named(&library.soname) || named(library.name())
 }
 
 fn usage(side: &Side, package: &Package) -> PackageUse {

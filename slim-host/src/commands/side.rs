@@ -14,7 +14,7 @@ use super::{
 use crate::{
     capture::{self, Capture},
     engine::{Engine, EngineError, SourceImage},
-    keep::{Level, RuleSpec, Rules},
+    keep::{KeepSet, Level, RuleSpec, Rules},
     package_data::PackageDataMode,
     packages::Packages,
     path::{ImagePath, quote},
@@ -29,8 +29,10 @@ pub(super) struct Side {
     pub files: SourceFiles,
     /// Its packages.
     pub packages: Packages,
-    /// The paths that count; `None`: all.
-    pub kept: Option<BTreeSet<ImagePath>>,
+    /// The paths that count, with their reasons; `None`: all.
+    pub kept: Option<KeepSet>,
+    /// The layers of the source image.
+    pub diff_ids: Vec<String>,
 }
 
 impl Side {
@@ -62,10 +64,10 @@ impl Side {
                 let subject =
                     Subject { image: &image, files: &files, packages: &packages, capture: &capture };
                 let plan = subject.plan(&choices.rules, choices.package_data)?;
-                Some(plan.keep.iter().map(|(path, _)| path.clone()).collect())
+                Some(plan.keep)
             }
         };
-        Ok(Self { name, files, packages, kept })
+        Ok(Self { name, files, packages, kept, diff_ids: image.diff_ids })
     }
 
     /// Whether a path counts.

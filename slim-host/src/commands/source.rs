@@ -3,12 +3,13 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::CommandError;
 use crate::{
     engine::{Engine, SourceImage},
-    output::Output,
+    output::{Amount, Output},
     rootfs::{LayerDirs, LayerStack, LayersError, Limits, Rootfs, RootfsError, SourceFiles, StorageRoots},
 };
 
@@ -27,14 +28,18 @@ pub(super) async fn open(
     output: &Output,
 ) -> Result<SourceFiles, CommandError> {
     let layers = candidates(engine, image, mountinfo);
+    let progress = output.progress("reading the image", Amount::Unknown);
     let opened = blocking(move || match mounted(&layers) {
         Ok((_, rootfs)) => Ok(Ok(SourceFiles::from_overlay(rootfs, &Limits::default())?)),
         Err(why) => Ok(Err(why)),
-    });
-    match opened.await? {
+    })
+    .await;
+    drop(progress);
+    match opened? {
         Ok(files) => Ok(files),
         Err(why) => {
             let (spool, ids) = export(engine, image, &why, output).await?;
+            let _progress = output.progress("reading the export", Amount::Unknown);
             blocking(move || Ok(SourceFiles::from_archive(spool, &texts(&ids), &Limits::default())?)).await
         }
     }
@@ -133,6 +138,9 @@ fn describe(error: &LayersError) -> String {
     text
 }
 
+/// Between two looks at how much of an export has come.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// The engine's export of the image in a temporary file, with the diff ids of its layers.
 async fn export(
     engine: &Engine,
@@ -145,7 +153,18 @@ async fn export(
     let directory = std::env::temp_dir();
     let spool = tempfile::tempfile_in(&directory).map_err(|source| spool_error(&directory, source))?;
     let writer = spool.try_clone().map_err(|source| spool_error(&directory, source))?;
-    engine.export_image(&image.id, writer).await?;
+    let progress = output.progress("exporting the image", Amount::Bytes(image.size));
+    let counter = progress.counter();
+    let mut export = std::pin::pin!(engine.export_image(&image.id, writer));
+    loop {
+        tokio::select! {
+            exported = &mut export => {
+                exported?;
+                break;
+            }
+            () = tokio::time::sleep(LOOK) => counter.set(spool.metadata().map_or(0, |file| file.len())),
+        };
+    }
     Ok((spool, image.diff_ids.clone()))
 }
 

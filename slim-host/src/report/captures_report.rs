@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{json, loss, loss::LossLine};
+use super::{json, libraries_report, libraries_report::LibraryUse, loss, loss::LossLine};
 use crate::{
     capture::{Capture, Status},
     output::{
@@ -287,6 +287,8 @@ pub struct PackagesReport {
     pub bytes: u64,
     /// The packages, most used bytes first.
     pub packages: Vec<PackageUse>,
+    /// The shared libraries that a build keeps, by path; of an image alone, none.
+    pub libraries: Vec<LibraryUse>,
     /// The names that were asked for.
     pub asked: Vec<Asked>,
     /// Databases that cannot be read: their packages are missing here.
@@ -325,6 +327,7 @@ pub fn packages(report: &PackagesReport) -> Page {
             package.version,
         )));
     }
+    libraries_report::append(&mut page, &report.libraries);
     page
 }
 

@@ -14,6 +14,9 @@ use crate::{
     path::quote,
 };
 
+/// Lost lines that people are shown; JSON has up to 10,000.
+const SHOWN: usize = 20;
+
 /// The result of `slim import`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImportReport {
@@ -30,7 +33,7 @@ pub struct ImportReport {
     pub lines: Lines,
     /// What was lost, by cause.
     pub loss: Vec<LossLine>,
-    /// The first lost lines.
+    /// The lost lines, up to 10,000; people are shown fewer.
     pub troubles: Vec<Trouble>,
     /// How many lost lines are not among them.
     pub more_troubles: u64,
@@ -88,11 +91,12 @@ pub fn page(report: &ImportReport) -> Page {
                 .then(Tone::Plain, format!("{} times {}; {}", count(line.count), line.meaning, line.remedy)),
         );
     }
-    for trouble in &report.troubles {
+    for trouble in report.troubles.iter().take(SHOWN) {
         page.push(Line::plain(format!("  {trouble}")));
     }
-    if report.more_troubles > 0 {
-        page.push(Line::plain(format!("  and {} more", count(report.more_troubles))));
+    let more = report.troubles.len().saturating_sub(SHOWN) as u64 + report.more_troubles;
+    if more > 0 {
+        page.push(Line::plain(format!("  and {} more; --format json lists them", count(more))));
     }
     for next in &report.next {
         page.push(Line::toned(Tone::Dim, "next      ").then(Tone::Plain, next));

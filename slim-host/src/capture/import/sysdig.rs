@@ -4,7 +4,8 @@
 //!   directory in `cwd=` of `clone` and `execve`, and in `path=` of `chdir`.
 //! - `TYPE NAME`, or with tabs `TYPE<TAB>CWD<TAB>NAME` (`%evt.type\t%proc.cwd\t%fd.name`). Such lines do not tell failures.
 //!
-//! `<NA>` is a name that there is not.
+//! Whatever event has a descriptor of an absolute path used that file, so that what was opened before sysdig came is
+//! not missed. `<NA>` is a name that there is not.
 
 use std::rc::Rc;
 
@@ -12,6 +13,9 @@ use super::{
     AccessKind, AccessRecord, ByPid, Cause, Imported, Input, Outcome, Start, Verdict, joined, lines,
     requested, unknown_process,
 };
+
+/// What stands before the path of a descriptor of a file.
+const FILE: &[u8] = b"(<f>";
 
 /// Threads whose directories are remembered.
 const MAX_THREADS: usize = 65_536;
@@ -87,6 +91,13 @@ impl<'a> Event<'a> {
         Some(value.get(..end.unwrap_or(value.len()))?.trim_ascii())
     }
 
+    /// Who it was of, in a trace that began at this time.
+    fn record(&self, began: u64) -> AccessRecord {
+        let comm = self.comm.get(..15).unwrap_or(self.comm).to_vec();
+        let offset_ns = self.time.saturating_sub(began);
+        AccessRecord { pid: self.tid, comm, offset_ns, ..unknown_process() }
+    }
+
     /// How it ended: the number of an error in `res=` or `fd=`.
     fn outcome(&self) -> Outcome {
         let result = self.argument(b"res").or_else(|| self.argument(b"fd"));
@@ -102,20 +113,24 @@ impl Reader<'_, '_> {
     fn event(&mut self, event: &Event<'_>) -> Verdict {
         let began = *self.began.get_or_insert(event.time);
         if !event.is_end {
-            return Verdict::Passed;
+            return self.descriptor(event, began);
         }
         let outcome = event.outcome();
         if let Some(cwd) = event.argument(b"cwd").filter(|cwd| cwd.starts_with(b"/")) {
             self.set_cwd(event.tid, cwd);
         }
-        let Some(kind) = kind(event.name) else { return Verdict::Passed };
+        let Some(kind) = kind(event.name) else { return self.descriptor(event, began) };
         let keys: &[&[u8]] = if kind == AccessKind::Exec {
             &[b"trusted_exepath", b"exe"]
         } else {
-            &[b"name", b"path", b"pathname", b"oldpath", b"newpath", b"linkpath"]
+            &[b"name", b"path", b"pathname", b"filename", b"oldpath", b"newpath", b"linkpath"]
         };
-        let mut verdict = Verdict::Passed;
+        // Such a call has a path; where none is told, the line was cut, or it is of a sysdig that we do not know.
+        let mut verdict = Verdict::Lost(Cause::ImportTruncated);
         for name in keys.iter().filter_map(|key| event.argument(key)) {
+            if verdict != Verdict::Used {
+                verdict = Verdict::Passed;
+            }
             if name == b"<NA>" || name.is_empty() || name == b"(NULL)" {
                 continue;
             }
@@ -131,13 +146,26 @@ impl Reader<'_, '_> {
             if kind == AccessKind::Chdir && outcome == Outcome::Found {
                 self.set_cwd(event.tid, &path);
             }
-            let comm = event.comm.get(..15).unwrap_or(event.comm).to_vec();
-            let offset_ns = event.time.saturating_sub(began);
-            let first = AccessRecord { pid: event.tid, comm, offset_ns, ..unknown_process() };
-            self.found.access(asked, kind, outcome, first);
+            self.found.access(asked, kind, outcome, event.record(began));
             verdict = Verdict::Used;
         }
         verdict
+    }
+
+    /// The file behind the descriptor of an event, `fd=3(<f>/etc/passwd)`.
+    fn descriptor(&mut self, event: &Event<'_>, began: u64) -> Verdict {
+        let file = event.argument(b"fd").and_then(|fd| {
+            let at = fd.windows(FILE.len()).position(|part| part == FILE)?;
+            fd.get(at + FILE.len()..)?.strip_suffix(b")")
+        });
+        match file.filter(|file| file.starts_with(b"/")).map(requested) {
+            None => Verdict::Passed,
+            Some(None) => Verdict::Lost(Cause::ImportTruncated),
+            Some(Some(path)) => {
+                self.found.access(path, AccessKind::Open, Outcome::Found, event.record(began));
+                Verdict::Used
+            }
+        }
     }
 
     /// `TYPE NAME` or `TYPE<TAB>CWD<TAB>NAME`.
@@ -156,13 +184,16 @@ impl Reader<'_, '_> {
             _ => return lost,
         };
         let is_word = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_';
-        if name.is_empty() || !name.iter().all(is_word) {
+        if !name.first().is_some_and(u8::is_ascii_lowercase) || !name.iter().all(is_word) {
             return lost;
         }
         let path = path.trim_ascii();
-        // Other calls have descriptors whose names are no paths, such as `127.0.0.1:80->...`.
-        let Some(kind) = kind(name).filter(|_| !matches!(path, b"<NA>" | b"")) else {
-            return Verdict::Passed;
+        let kind = match kind(name) {
+            _ if matches!(path, b"<NA>" | b"") => return Verdict::Passed,
+            Some(kind) => kind,
+            None if path.starts_with(b"/") => AccessKind::Open,
+            None if is_descriptor(path) => return Verdict::Passed,
+            None => return lost,
         };
         let cwd = cwd.filter(|cwd| cwd.starts_with(b"/")).or(self.start.directory());
         let absolute = match cwd {
@@ -188,6 +219,12 @@ impl Reader<'_, '_> {
             self.cwds.insert(tid, cwd.into());
         }
     }
+}
+
+/// Whether a name is that of a descriptor of no file: `127.0.0.1:80->10.0.0.1:99`, `[eventpoll]`, `pipe:[7]`.
+fn is_descriptor(name: &[u8]) -> bool {
+    let has = |part: &[u8]| name.windows(part.len()).any(|window| window == part);
+    name.starts_with(b"[") || name.starts_with(b"<") || has(b"->") || (has(b":") && !has(b" "))
 }
 
 /// The whole path of `name(/whole/name)`; else what is there.

@@ -115,7 +115,7 @@ impl Proof<'_> {
         planned: Planned,
         original: &Trial,
     ) -> Result<(Planned, Trial, Verdict), CommandError> {
-        let (slim, planned) = produce(planned, self.destination).await?;
+        let (slim, planned) = produce(planned, self.destination, &self.context.output).await?;
         let id = self.load(&slim).await?;
         let tried = self.judged(stage, &planned, &id, original).await;
         if let Err(error) = stage.engine.remove_untagged(&id, &label()).await {

@@ -11,6 +11,7 @@ use crate::{
         self, Compression, Created, DockerArchive, ImageName, LABEL_PREFIX, SlimImage, docker_archive,
         oci_layout, rootfs_tar, target,
     },
+    output::{Amount, Output},
     path::quote,
     report::{OutputKind, model::WrittenOutput},
     sbom,
@@ -130,7 +131,9 @@ impl Destination {
         &self,
         cleanup: &Cleanup,
         slim: SlimImage,
+        output: &Output,
     ) -> Result<Vec<WrittenOutput>, CommandError> {
+        let progress = output.progress("writing the image", Amount::Unknown);
         let mut written = Vec::new();
         let mut slim = slim;
         // Files first: an image that the engine has cannot be taken back.
@@ -156,17 +159,26 @@ impl Destination {
             .await?;
             written.push(WrittenOutput { kind, location });
         }
+        drop(progress);
         for name in &self.names() {
-            self.load(cleanup, &slim, name).await?;
+            self.load(cleanup, &slim, name, output).await?;
             written.push(WrittenOutput { kind: OutputKind::Image, location: name.to_string() });
         }
         Ok(written)
     }
 
     /// Loads the image and names it. Interrupted, it leaves the image named or not at all.
-    async fn load(&self, cleanup: &Cleanup, slim: &SlimImage, name: &ImageName) -> Result<(), CommandError> {
+    async fn load(
+        &self,
+        cleanup: &Cleanup,
+        slim: &SlimImage,
+        name: &ImageName,
+        output: &Output,
+    ) -> Result<(), CommandError> {
         let key = format!("{LABEL_PREFIX}capture.digest");
         let (name, archive) = (name.to_string(), DockerArchive::new(slim, &[])?);
+        let progress = output.progress("loading the image", Amount::Bytes(archive.size()));
+        let archive = progress.counter().through(archive);
         let (engine, overwrite) = (cleanup.engine().clone(), self.overwrite);
         // The receiver goes when this call is cancelled.
         let (waiting, _waiter) = tokio::sync::oneshot::channel::<()>();

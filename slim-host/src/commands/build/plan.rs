@@ -1,5 +1,7 @@
 //! Deciding what a slim image holds: which files stay, and what it says of packages.
 
+use std::collections::BTreeSet;
+
 use crate::{
     capture::Capture,
     commands::CommandError,
@@ -94,6 +96,13 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    /// Bytes of content that the layer takes from the source image.
+    pub(super) fn content_bytes(&self) -> u64 {
+        let tree = self.files.tree();
+        let ids: BTreeSet<_> = self.plan.keep.iter().filter_map(|(path, _)| tree.id(path)).collect();
+        ids.into_iter().fold(0, |sum: u64, id| sum.saturating_add(tree.inode(id).size))
+    }
+
     pub(super) fn new(
         image: SourceImage,
         files: SourceFiles,

@@ -30,6 +30,7 @@ pub(crate) mod binary;
 mod cache;
 mod config;
 pub(crate) mod imports;
+pub(crate) mod library;
 mod search;
 mod variants;
 

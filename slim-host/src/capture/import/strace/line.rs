@@ -116,14 +116,16 @@ pub(super) enum Body<'a> {
 /// What the line says; `None` when it is none of strace's.
 pub(super) fn body(text: &[u8]) -> Option<Body<'_>> {
     if let Some(event) = text.strip_prefix(b"+++ ") {
-        let ended = event.starts_with(b"exited") || event.starts_with(b"killed");
+        let event = event.strip_suffix(b" +++")?;
         if let Some(by) = event.strip_prefix(b"superseded by execve in pid ") {
             let (pid, _) = lines::number(by)?;
             return u32::try_from(pid).ok().map(Body::Superseded);
         }
-        return Some(if ended { Body::Exited } else { Body::Remark });
+        let ended = event.starts_with(b"exited") || event.starts_with(b"killed");
+        return ended.then_some(Body::Exited);
     }
-    if text.is_empty() || text.starts_with(b"--- ") || text.starts_with(b"> ") || is_message(text) {
+    let is_signal = text.starts_with(b"--- ") && text.ends_with(b" ---");
+    if text.is_empty() || is_signal || text.starts_with(b"> ") || is_message(text) {
         return Some(Body::Remark);
     }
     if let Some(rest) = text.strip_prefix(b"<... ") {

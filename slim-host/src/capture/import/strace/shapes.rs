@@ -1,7 +1,7 @@
 //! Which arguments of which calls are paths (strace 6, all architectures' names).
 //!
-//! A call that is not here has no path of the file system as an argument. `symlink`'s first argument is a text that is
-//! stored, not a path that is looked up, and so is not here.
+//! `symlink`'s first argument is a text that is stored, not a path that is looked up, and so is not here. Calls that take
+//! other texts are listed too ([`takes_text`]), so that a path of a call that nobody told us of does not pass unseen.
 
 use super::super::AccessKind;
 
@@ -68,4 +68,66 @@ pub(super) fn paths(name: &[u8]) -> &'static [PathArgument] {
         // The names of system calls are the kernel's, not ours.
         _ => &[],
     }
+}
+
+/// Whether a text among the arguments of a call without paths is data, or a name of another kind.
+pub(super) fn takes_text(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"read"
+            | b"write"
+            | b"pread64"
+            | b"pwrite64"
+            | b"pread"
+            | b"pwrite"
+            | b"readahead"
+            | b"send"
+            | b"sendto"
+            | b"recv"
+            | b"recvfrom"
+            | b"getcwd"
+            | b"fgetxattr"
+            | b"fsetxattr"
+            | b"flistxattr"
+            | b"fremovexattr"
+            | b"prctl"
+            | b"sethostname"
+            | b"setdomainname"
+            | b"gethostname"
+            | b"syslog"
+            | b"memfd_create"
+            | b"mq_open"
+            | b"mq_unlink"
+            | b"mq_timedsend"
+            | b"mq_timedsend_time64"
+            | b"mq_timedreceive"
+            | b"mq_timedreceive_time64"
+            | b"msgsnd"
+            | b"msgrcv"
+            | b"add_key"
+            | b"request_key"
+            | b"keyctl"
+            | b"init_module"
+            | b"finit_module"
+            | b"delete_module"
+            | b"fsopen"
+            | b"fsconfig"
+            | b"getrandom"
+            | b"ioctl"
+            | b"fcntl"
+            | b"fcntl64"
+            | b"setsockopt"
+            | b"getsockopt"
+            | b"bpf"
+            | b"symlink"
+            | b"symlinkat"
+            | b"lookup_dcookie"
+            | b"kexec_file_load"
+            | b"process_vm_readv"
+            | b"process_vm_writev"
+            | b"lsm_get_self_attr"
+            | b"lsm_set_self_attr"
+            | b"exit"
+            | b"exit_group"
+    )
 }

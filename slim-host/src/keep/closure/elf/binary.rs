@@ -172,7 +172,7 @@ impl Binary {
 }
 
 /// Where the bytes at a virtual address lie in the file.
-fn file_offset<Elf: FileHeader<Endian = Endianness>>(
+pub(super) fn file_offset<Elf: FileHeader<Endian = Endianness>>(
     segments: &[Elf::ProgramHeader],
     endian: Endianness,
     address: u64,
@@ -185,7 +185,7 @@ fn file_offset<Elf: FileHeader<Endian = Endianness>>(
 }
 
 /// The NUL-terminated string at `offset`; reads a little first, since nearly all are short.
-fn string_at<'data, R: ReadRef<'data>>(data: R, offset: u64, limit: u64) -> Option<Vec<u8>> {
+pub(super) fn string_at<'data, R: ReadRef<'data>>(data: R, offset: u64, limit: u64) -> Option<Vec<u8>> {
     let left = data.len().ok()?.checked_sub(offset)?;
     [256, limit].into_iter().find_map(|limit| {
         let bytes = data.read_bytes_at(offset, left.min(limit)).ok()?;
