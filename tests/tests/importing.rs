@@ -89,3 +89,18 @@ fn lists_are_expanded_united_exported_and_compared() -> Result<()> {
     assert_eq!(packages["asked"], expected, "{packages}");
     Ok(())
 }
+
+#[test]
+fn a_list_is_evidence_though_nothing_ran_and_an_empty_one_is_none() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("base"));
+    let slim = require!(Slim::find(&engine));
+    let scratch = Scratch::new()?;
+    for (name, list, code) in [("full", "/usr/bin/gzip\n", 0), ("empty", "# nothing yet\n", 5)] {
+        let (text, capture) = (scratch.write(name, list)?, scratch.file(&format!("{name}.slim")));
+        slim.run(["import", "paths", &text, "--image", &source, "--output", &capture]).expect(0);
+        let build = slim.run(["build", &source, "--from", &capture, "--dry-run"]).expect(code);
+        assert_eq!(build.stderr.contains("nothing of the image was seen to run"), code == 5, "{build}");
+    }
+    Ok(())
+}
