@@ -305,7 +305,7 @@ fn probed(image: &str, heading: &str, name: &str, answers: [(&str, &str); 3]) ->
     let recipe = Recipe::read(&kitchen.engine, heading)?;
     recipe.cook(&kitchen.slim)?;
 
-    let made = recipe.image(&format!("{name}:slim"))?;
+    let made = recipe.image(&format!("{name}-app:slim"))?;
     let strict = kitchen.strict(&[recipe.file(&format!("{name}.slim"))]);
     let ports = kitchen.engine.inspect("image", &kitchen.source)?["Config"]["ExposedPorts"].take();
     let port = ports.as_object().and_then(|ports| ports.keys().next()?.strip_suffix("/tcp")?.parse().ok());
