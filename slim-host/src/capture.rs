@@ -177,6 +177,9 @@ impl fmt::Debug for CaptureId {
     }
 }
 
+/// How [`Header::sources`] begins for what another tool saw.
+pub const IMPORTED: &str = "import: ";
+
 /// Where, when and how a capture was taken.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Header {
@@ -190,7 +193,8 @@ pub struct Header {
     pub kernel: String,
     /// Version of slim that wrote the capture.
     pub slim_version: String,
-    /// What was listened to, stable names joined by `+`, such as `vfs` or `syscalls+vfs`.
+    /// What was listened to, stable names joined by `+`, such as `vfs` or `syscalls+vfs`; [`IMPORTED`] and the format of
+    /// what another tool saw. A union lists those of its captures.
     pub sources: String,
     /// Why nothing better was listened to, and what is not seen on this kernel; empty when there is nothing to say.
     pub fallback: String,
@@ -211,6 +215,12 @@ impl Header {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.status == Status::Complete && self.loss.values().all(|count| *count == 0)
+    }
+
+    /// Whether some of it was seen by another tool, which need not tell what was executed.
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.sources.split(", ").any(|source| source.starts_with(IMPORTED))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Running the built `slim` binary.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -52,6 +52,11 @@ impl Slim {
             return Err(Missing(format!("no working slim binary at {}", slim.program.display())));
         }
         Ok(slim)
+    }
+
+    /// The file of the binary.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The binary with its arguments, to be started by the test itself.

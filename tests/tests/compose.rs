@@ -1,4 +1,4 @@
-//! A compose project from its first trace to its slim images, as docs/recipes.md tells it.
+//! A compose project from its first trace to its slim images, as docs/compose.md tells it.
 
 #![expect(
     clippy::print_stderr,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use slim_tests::crafted::Layer;
-use slim_tests::{Container, Engine, Image, Scratch, Slim, require};
+use slim_tests::{Container, Deadline, Engine, Image, Scratch, Slim, require};
 
 /// Waits for a signal without running anything, so that both tracers are there before anything happens; then relative
 /// paths, directories, children and programs.
@@ -41,6 +41,43 @@ fn strace_and_our_own_trace_lead_to_the_same_image() -> Result<()> {
     let difference = slim.run(["diff", &own, &imported, "--format", "json"]).expect(0).json();
     assert_eq!(difference["files"], Value::Array(Vec::new()), "{difference}");
     assert!(difference["before"]["files"].as_u64() > Some(20), "{difference}");
+    Ok(())
+}
+
+/// The same, behind a file that is read and closed before anybody watches.
+const LATE: &str =
+    "read -r line </etc/issue; trap : USR1; echo ready; read -r never; exec sh -c 'cat /etc/hostname'";
+
+#[test]
+fn what_strace_cannot_see_is_in_our_own_trace_alone() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("base"));
+    let slim = require!(Slim::find(&engine));
+    let scratch = Scratch::new()?;
+    let container =
+        Container::run(&engine, &source, &["--interactive", "--network", "none"], &["sh", "-c", LATE])?;
+    let (name, pid) = (container.name(), container.pid()?);
+    let said = || container.stdout().unwrap_or_default();
+    Deadline::after(60).until("wait for the shell", &b"ready\n".to_vec(), said)?;
+
+    let (own, lines, imported) =
+        (scratch.file("own.slim"), scratch.file("lines"), scratch.file("imported.slim"));
+    // gzip is started by the engine: it is in the container, and no child of its first process.
+    let exercise = format!(
+        "strace -f -y -ttt -o '{lines}' -p {pid} & until grep -q 'TracerPid:.[1-9]' /proc/{pid}/status; do sleep 0.01; done; \
+         docker exec {name} gzip -V >/dev/null; docker kill --signal USR1 {name}; wait"
+    );
+    slim.run(["trace", name, "--output", &own, "--", "sh", "-c", &exercise]).expect(0);
+    let import = ["import", "strace", &lines, "--image", &source, "--output", &imported, "--format", "json"];
+    assert_eq!(slim.run(import).expect(0).json()["status"], "complete");
+
+    let difference = slim.run(["diff", &imported, &own, "--format", "json"]).expect(0).json();
+    let paths: Vec<&Value> =
+        difference["files"].as_array().into_iter().flatten().map(|file| &file["path"]).collect();
+    assert_eq!(paths, ["/etc/issue", "/usr/bin/gzip"], "{difference}");
+    assert!(
+        difference["files"].as_array().is_some_and(|files| files.iter().all(|file| file["before"].is_null()))
+    );
     Ok(())
 }
 
@@ -224,6 +261,21 @@ fn malformed_lines_are_counted_and_shown_with_their_numbers() -> Result<()> {
         assert!(said.contains("lines     2: 1 used, 0 without a path, 1 lost"), "{run}");
         assert!(!said.contains('\x1b'), "{run}");
         slim.run(["build", &source, "--from", &capture, "--dry-run"]).expect(5);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_list_is_evidence_though_nothing_ran_and_an_empty_one_is_none() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("base"));
+    let slim = require!(Slim::find(&engine));
+    let scratch = Scratch::new()?;
+    for (name, list, code) in [("full", "/usr/bin/gzip\n", 0), ("empty", "# nothing yet\n", 5)] {
+        let (text, capture) = (scratch.write(name, list)?, scratch.file(&format!("{name}.slim")));
+        slim.run(["import", "paths", &text, "--image", &source, "--output", &capture]).expect(0);
+        let build = slim.run(["build", &source, "--from", &capture, "--dry-run"]).expect(code);
+        assert_eq!(build.stderr.contains("nothing of the image was seen to run"), code == 5, "{build}");
     }
     Ok(())
 }

@@ -26,7 +26,8 @@ pub(crate) fn development_program(package: &str, name: &str) -> Result<PathBuf> 
     Ok(target()?.join("debug").join(name))
 }
 
-fn target() -> Result<PathBuf> {
+/// Cargo's target directory.
+pub(crate) fn target() -> Result<PathBuf> {
     let metadata = process::output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata).context("read cargo's metadata")?;
     let target =

@@ -14,6 +14,7 @@ mod engine;
 mod images;
 mod place;
 mod process;
+mod recipes;
 mod setup;
 mod test;
 mod vm;
@@ -53,6 +54,8 @@ enum Verb {
     Vm(vm::Options),
     /// Measure what tracing costs the traced program.
     Bench(bench::Options),
+    /// Make the table of sizes in docs/recipes.md of what the tests measured.
+    Recipes(recipes::Options),
     /// Slim real images and check each by more than what was traced (see docs/zoo.md).
     Zoo(zoo::Options),
 }
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Demo => demo::run(),
         Verb::Vm(options) => vm::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Recipes(options) => recipes::run(&options),
         Verb::Zoo(options) => zoo::run(&options),
     }
 }

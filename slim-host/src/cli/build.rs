@@ -9,7 +9,7 @@ use super::ClosureArgs;
 use super::exercise::StepArgs;
 use super::values::{CommandEdit, ExecCommand, SourceArg, duration};
 use crate::engine::{Publish, VolumeSpec};
-use crate::image::config::{EnvEdit, ExposedPorts, LabelEdit, WorkdirEdit};
+use crate::image::config::{EnvEdit, ExposedPorts, LabelEdit, VolumeEdit, WorkdirEdit};
 use crate::image::{self, Compression, Edits};
 use crate::package_data::PackageDataMode;
 
@@ -271,6 +271,11 @@ pub struct EditArgs {
     /// Expose a port as well (repeatable)
     #[arg(long, value_name = "PORT[/PROTOCOL]")]
     pub expose: Vec<ExposedPorts>,
+    /// Make a directory a volume as well (repeatable)
+    ///
+    /// What the image has there stays whole: engines fill new volumes with it.
+    #[arg(long, value_name = "PATH")]
+    pub set_volume: Vec<VolumeEdit>,
     /// Make a volume an ordinary directory (repeatable)
     #[arg(long, value_name = "PATH")]
     pub remove_volume: Vec<String>,
@@ -289,6 +294,7 @@ impl EditArgs {
             user: self.set_user.clone(),
             workdir: self.set_workdir.clone(),
             expose: self.expose.clone(),
+            set_volumes: self.set_volume.clone(),
             remove_volumes: self.remove_volume.clone(),
         }
     }

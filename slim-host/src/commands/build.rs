@@ -151,9 +151,10 @@ async fn off_thread<T: Send + 'static>(
 
 /// Refuses an incomplete capture, unless the user wants it all the same; then it is a warning.
 fn accept(capture: &Capture, args: &BuildArgs) -> Result<Option<String>, CommandError> {
-    // Any container that was traced ran something, or held something when we came.
+    // Any container that was traced ran something, or held something when we came; a list of paths need not say so.
     let ran = |key: &AccessKey| {
-        matches!(key.kind, AccessKind::Exec | AccessKind::Snapshot) && key.outcome == Outcome::Found
+        let runs = matches!(key.kind, AccessKind::Exec | AccessKind::Snapshot);
+        (runs || capture.header.is_imported()) && key.outcome == Outcome::Found
     };
     let nothing_ran = !capture.accesses.keys().any(ran);
     if capture.is_complete() && !nothing_ran {

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{CommandError, Context, source};
 use crate::{
     capture::{
-        self, Capture, CaptureId, EventCounts, Existing, Header, ImageIdentity,
+        self, Capture, CaptureId, EventCounts, Existing, Header, IMPORTED, ImageIdentity,
         import::{ImportFormat, Imported, Input, Start, import},
     },
     cli::ImportArgs,
@@ -123,7 +123,7 @@ fn header(format: ImportFormat, id: CaptureId, image: ImageIdentity, found: &Imp
         engine: String::new(),
         kernel: String::new(),
         slim_version: env!("CARGO_PKG_VERSION").to_owned(),
-        sources: format!("import: {}", format.name()),
+        sources: format!("{IMPORTED}{}", format.name()),
         fallback: format.limits().to_owned(),
         started_unix: i64::try_from(now).unwrap_or(i64::MAX),
         duration_ns: found.duration_ns,

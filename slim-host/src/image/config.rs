@@ -5,7 +5,7 @@ use serde_json::Value;
 mod edits;
 mod slim;
 
-pub use edits::{EditError, Edits, EnvEdit, ExposedPorts, LabelEdit, WorkdirEdit};
+pub use edits::{EditError, Edits, EnvEdit, ExposedPorts, LabelEdit, VolumeEdit, WorkdirEdit};
 pub use slim::{Created, LABEL_PREFIX, Provenance};
 
 /// An image configuration, verbatim.

@@ -272,9 +272,13 @@ impl Planner<'_> {
     }
 
     fn finish(mut self) -> KeepSet {
-        for (path, name) in self.loader.missing() {
-            self.set.note(path.clone(), Note::MissingLibrary(name.to_vec()));
-        }
+        // Before it searches, a loader compares with what the process has loaded (glibc: _dl_map_object, by soname). So
+        // plugins name libraries that no search finds and their host brings: those of the JVM name libjvm.so.
+        let kept: BTreeSet<&[u8]> = self.set.iter().filter_map(|(path, _)| path.file_name()).collect();
+        let absent = self.loader.missing().filter(|(_, name)| !kept.contains(name));
+        let notes: Vec<_> =
+            absent.map(|(path, name)| (path.clone(), Note::MissingLibrary(name.to_vec()))).collect();
+        notes.into_iter().for_each(|(path, note)| self.set.note(path, note));
         self.set
     }
 

@@ -36,6 +36,8 @@ pub struct Edits {
     pub workdir: Option<WorkdirEdit>,
     /// Ports that are exposed as well.
     pub expose: Vec<ExposedPorts>,
+    /// Directories that become volumes; they stay whole, because their content fills new volumes.
+    pub set_volumes: Vec<VolumeEdit>,
     /// Volumes that are none any more.
     pub remove_volumes: Vec<String>,
 }
@@ -59,6 +61,9 @@ pub enum EditError {
     /// Engines need an absolute path.
     #[error("working directory {0} is not absolute; begin it with \"/\"")]
     Relative(String),
+    /// Engines need an absolute path, and refuse the root as a volume.
+    #[error("volume {0} is no absolute path below \"/\"; write /PATH")]
+    NoVolume(String),
 }
 
 /// `KEY=VALUE`, or `KEY` for an empty value.
@@ -112,6 +117,21 @@ impl FromStr for WorkdirEdit {
             Ok(Self(text.to_owned()))
         } else {
             Err(EditError::Relative(quote(text.as_bytes())))
+        }
+    }
+}
+
+/// A directory in the image, which need not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeEdit(String);
+
+impl FromStr for VolumeEdit {
+    type Err = EditError;
+
+    fn from_str(text: &str) -> Result<Self, EditError> {
+        match text.strip_prefix('/') {
+            Some(below) if below.contains(|c| c != '/') => Ok(Self(text.to_owned())),
+            Some(_) | None => Err(EditError::NoVolume(quote(text.as_bytes()))),
         }
     }
 }
@@ -182,6 +202,10 @@ impl ImageConfig {
                 (range.first..=range.last).map(|port| (format!("{port}/{}", range.protocol), json!({})))
             });
             exposed.extend(ports);
+        }
+        if !edits.set_volumes.is_empty() {
+            let volumes = object(field(config, "Volumes"), "config.Volumes")?;
+            volumes.extend(edits.set_volumes.iter().map(|VolumeEdit(path)| (path.clone(), json!({}))));
         }
         remove_volumes(config, &edits.remove_volumes)?;
         Ok(Self { json })
@@ -267,12 +291,13 @@ mod tests {
                 user: Some("1000".into()),
                 workdir: Some("/srv".parse().unwrap()),
                 expose: vec!["80".parse().unwrap(), "1-2/udp".parse().unwrap()],
+                set_volumes: vec!["/log".parse().unwrap(), "/var/new".parse().unwrap()],
                 remove_volumes: vec!["/data".into()],
             },
         );
         let expected = json!({"architecture":"arm64","config":{"Cmd":["b","c d"],"Entrypoint":["e"],
             "Env":["PATH=/bin","A=x=y","B=2","C="],"Labels":{"k":"w","new":""},"Unknown":[1],"User":"1000",
-            "Volumes":{"/log":{}},"ExposedPorts":{"80/tcp":{},"1/udp":{},"2/udp":{}},"WorkingDir":"/srv"},
+            "Volumes":{"/log":{},"/var/new":{}},"ExposedPorts":{"80/tcp":{},"1/udp":{},"2/udp":{}},"WorkingDir":"/srv"},
             "os":"linux","variant":"v8"});
         // As text, because the order of fields counts.
         assert_eq!(slim.to_string(), expected.to_string());
@@ -299,9 +324,10 @@ mod tests {
             labels: vec!["l=1".parse().unwrap()],
             expose: vec!["80".parse().unwrap()],
             user: Some("u".into()),
+            set_volumes: vec!["/v".parse().unwrap()],
             ..Edits::default()
         };
-        let expected = json!({"Labels":{"l":"1"},"Env":["A=1"],"User":"u","ExposedPorts":{"80/tcp":{}}});
+        let expected = json!({"Labels":{"l":"1"},"Env":["A=1"],"User":"u","ExposedPorts":{"80/tcp":{}},"Volumes":{"/v":{}}});
         for source in ["{}", r#"{"config":null}"#, r#"{"config":{"env":["EVIL=1"],"USER":"root"}}"#] {
             assert_eq!(edited(source, edits.clone())["config"], expected, "{source}");
         }
@@ -341,6 +367,9 @@ mod tests {
             Err(EditError::OwnLabel("ebpf.slim.version".into()))
         );
         assert_eq!("srv".parse::<WorkdirEdit>(), Err(EditError::Relative("srv".into())));
+        for wrong in ["", "data", "/", "//"] {
+            assert_eq!(wrong.parse::<VolumeEdit>(), Err(EditError::NoVolume(wrong.into())), "{wrong}");
+        }
         for wrong in ["", "0", "x", "80/icmp", "2-1", "65536", "+80", "80/", "1-2-3"] {
             assert_eq!(wrong.parse::<ExposedPorts>(), Err(EditError::Port(wrong.into())), "{wrong}");
         }

@@ -271,6 +271,19 @@ fn notes_name_what_is_missing_or_malformed() {
 }
 
 #[test]
+fn what_a_plugin_s_host_brings_is_not_missing() {
+    let image = Image::new()
+        .elf("/bin/app", &program(&["libhost.so"]).rpath("/opt/server"))
+        .elf("/opt/server/libhost.so", &library(&[]))
+        .elf("/opt/plugin.so", &library(&["libhost.so", "libgone.so"]));
+    let set = image.plan(&accesses(AccessKind::Open, &["/bin/app", "/opt/plugin.so"]));
+    let notes: Vec<_> = set.notes().map(|(path, note)| format!("{path}: {note}")).collect();
+    assert_eq!(notes, ["/opt/plugin.so: needs libgone.so, which the image does not have"]);
+    let alone = image.plan(&accesses(AccessKind::Open, &["/opt/plugin.so"]));
+    assert_eq!(alone.notes().count(), 2, "nobody brings it");
+}
+
+#[test]
 fn circles_of_libraries_end() {
     let image = Image::new()
         .elf("/bin/app", &program(&["liba.so"]).rpath("/opt"))
