@@ -16,8 +16,9 @@ mod removed_packages;
 pub mod terminal;
 
 pub use model::{
-    AccessLine, BuildFacts, BuildReport, CaptureSummary, DoctorReport, ExerciseReport, ImageName, OutputKind,
-    Phase, StartupReport, StepLine, SweepReport, TraceReport, TraceReports, VerifyReport, WrittenOutput,
+    AccessLine, BuildFacts, BuildReport, CaptureSummary, DoctorReport, ExerciseReport, HealRound, ImageName,
+    OutputKind, Phase, StartupReport, StepLine, SweepReport, TraceReport, TraceReports, VerifyReport,
+    WrittenOutput,
 };
 pub use removed::{Extent, RemovedDirectory};
 pub use removed_packages::{PackageSummary, RemovedPackage};
