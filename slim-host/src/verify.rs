@@ -29,6 +29,7 @@ mod steps;
 mod words;
 
 use absent::Search;
+pub use absent::examine;
 pub use steps::Difference;
 pub use words::loader_errors;
 

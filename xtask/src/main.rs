@@ -12,6 +12,7 @@ mod debian;
 mod demo;
 mod engine;
 mod images;
+mod mutate;
 mod place;
 mod process;
 mod setup;
@@ -53,6 +54,8 @@ enum Verb {
     Vm(vm::Options),
     /// Measure what tracing costs the traced program.
     Bench(bench::Options),
+    /// Remove files of slim images and ask slim verify (see docs/mutation.md).
+    Mutate(mutate::Options),
     /// Slim real images and check each by more than what was traced (see docs/zoo.md).
     Zoo(zoo::Options),
 }
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Demo => demo::run(),
         Verb::Vm(options) => vm::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Mutate(options) => mutate::run(&options),
         Verb::Zoo(options) => zoo::run(&options),
     }
 }

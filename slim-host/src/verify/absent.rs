@@ -90,60 +90,9 @@ impl<'a> Search<'a> {
     /// Names that were looked for in vain in the slim container, and are in the source image. What the source's container
     /// looked for in vain as well is not: a program may remove a file and look whether it is gone.
     fn looked_for(self) -> Vec<Finding> {
-        let absent = self.slim.accesses.iter().filter(|(key, _)| key.outcome == Outcome::Failed(ENOENT));
-        let news = absent.filter(|(key, _)| !self.source.accesses.contains_key(key));
-        news.filter_map(|(key, record)| self.in_vain(key, record)).take(MOST).collect()
-    }
-
-    /// What it means that this was absent; nothing where the slim image has it, and the container had removed it.
-    fn in_vain(self, key: &AccessKey, record: &AccessRecord) -> Option<Finding> {
-        let path = match self.way(key) {
-            Way::Lacks(path) => path,
-            Way::Whole(path) if key.kind == AccessKind::Exec => {
-                let told = self.ignore.included_by(&path).is_none();
-                let interpreter = self.missing_interpreter(&path);
-                let missing = Missing::new(path, &key.path, key.kind, record);
-                return told.then_some(Finding::Unrunnable { missing, interpreter });
-            }
-            Way::Whole(_) | Way::Nowhere => return None,
-        };
-        let told = self.ignore.included_by(&path).is_none();
-        told.then(|| Finding::Missing(Missing::new(path, &key.path, key.kind, record)))
-    }
-
-    /// What the slim image has of the way on which the source image leads.
-    fn way(self, key: &AccessKey) -> Way {
-        let last = last_link(key.kind);
-        let Resolution { symlinks, outcome } = resolve(self.trees.source, &key.path, last);
-        let link = symlinks.into_iter().find(|link| self.trees.slim.get(link).is_none());
-        match (outcome, link) {
-            (resolve::Outcome::Found(end), _) if self.trees.slim.get(&end).is_none() => Way::Lacks(end),
-            // The links lead there, or out of the image: to a volume, or to /proc.
-            (_, Some(link)) => Way::Lacks(link),
-            (resolve::Outcome::Found(end), None) => match found(self.trees.slim, key) {
-                Some(_) => Way::Whole(end),
-                None => Way::Lacks(end),
-            },
-            (
-                resolve::Outcome::Missing { .. } | resolve::Outcome::NotDirectory(_) | resolve::Outcome::Loop,
-                None,
-            ) => Way::Nowhere,
-        }
-    }
-
-    /// The first interpreter on the way from a program to what the kernel runs that the slim image lacks.
-    fn missing_interpreter(self, program: &ImagePath) -> Option<ImagePath> {
-        let mut program = program.clone();
-        for _ in 0..MAX_INTERPRETERS {
-            let asked = interpreter(self.trees.contents, &program)?;
-            let key = AccessKey { path: asked, kind: AccessKind::Exec, outcome: Outcome::Failed(ENOENT) };
-            match self.way(&key) {
-                Way::Lacks(path) => return Some(path),
-                Way::Whole(path) => program = path,
-                Way::Nowhere => return None,
-            }
-        }
-        None
+        let news = self.slim.accesses.iter().filter(|(key, _)| !self.source.accesses.contains_key(key));
+        let findings = news.filter_map(|(key, record)| examine(key, record, self.trees, self.ignore));
+        findings.take(MOST).collect()
     }
 
     /// What the source's container used and the slim image lacks, each with its first use in the order of paths.
@@ -181,6 +130,28 @@ impl<'a> Search<'a> {
     }
 }
 
+/// What an access of the slim container shows that the slim image lacks, if anything: a name that was looked for in vain,
+/// and that the source image has. Whether the source's container looks for it in vain as well, only its trace can tell.
+#[must_use]
+pub fn examine(key: &AccessKey, record: &AccessRecord, trees: Trees<'_>, ignore: &Rules) -> Option<Finding> {
+    if key.outcome != Outcome::Failed(ENOENT) {
+        return None;
+    }
+    let missing = |path: ImagePath| {
+        let told = ignore.included_by(&path).is_none();
+        told.then(|| Missing::new(path, &key.path, key.kind, record))
+    };
+    match way(trees, &key.path, key.kind) {
+        Way::Lacks(path) => missing(path).map(Finding::Missing),
+        Way::Whole(path) if key.kind == AccessKind::Exec => {
+            let interpreter = missing_interpreter(trees, &path);
+            missing(path).map(|missing| Finding::Unrunnable { missing, interpreter })
+        }
+        // The image has it, and the container had removed it.
+        Way::Whole(_) | Way::Nowhere => None,
+    }
+}
+
 /// What the slim image has of a way through the source image.
 enum Way {
     /// Not this, the end or a link that leads to it.
@@ -189,6 +160,35 @@ enum Way {
     Whole(ImagePath),
     /// It leads nowhere in the source image either.
     Nowhere,
+}
+
+/// What the slim image has of the way on which the source image leads.
+fn way(trees: Trees<'_>, asked: &RequestedPath, kind: AccessKind) -> Way {
+    let Resolution { symlinks, outcome } = resolve(trees.source, asked, last_link(kind));
+    let link = symlinks.into_iter().find(|link| trees.slim.get(link).is_none());
+    match (outcome, link) {
+        (resolve::Outcome::Found(end), _) if trees.slim.get(&end).is_none() => Way::Lacks(end),
+        // The links lead there, or out of the image: to a volume, or to /proc.
+        (_, Some(link)) => Way::Lacks(link),
+        (resolve::Outcome::Found(end), None) => Way::Whole(end),
+        (
+            resolve::Outcome::Missing { .. } | resolve::Outcome::NotDirectory(_) | resolve::Outcome::Loop,
+            None,
+        ) => Way::Nowhere,
+    }
+}
+
+/// The first interpreter on the way from a program to what the kernel runs that the slim image lacks.
+fn missing_interpreter(trees: Trees<'_>, program: &ImagePath) -> Option<ImagePath> {
+    let mut program = program.clone();
+    for _ in 0..MAX_INTERPRETERS {
+        match way(trees, &interpreter(trees.contents, &program)?, AccessKind::Exec) {
+            Way::Lacks(path) => return Some(path),
+            Way::Whole(path) => program = path,
+            Way::Nowhere => return None,
+        }
+    }
+    None
 }
 
 /// Where the path leads in the image, if it leads anywhere.
