@@ -10,6 +10,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,7 +27,7 @@ const NAMES: [&str; 5] = ["nginx", "redis", "flask", "node", "batch"];
 /// `cargo xtask mutate`
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Names of images in tests/images (five by default).
+    /// Names of images in tests/images (five by default), as many at once as there are processors.
     names: Vec<String>,
     /// Files that are removed of each image: the same ones every time.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
@@ -83,11 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     images::build(&engine, &names)?;
     let mutate = build::development_program("slim-tests", "slim-mutate")?;
     let programs = Programs { slim: build::development()?.join("slim"), mutate };
-    let mut table = Table::default();
-    for name in &names {
-        let row = programs.judge(&engine, name, options.sample).with_context(|| format!("image {name}"))?;
-        table.rows.push(row);
-    }
+    let table = Table { rows: programs.judge_all(&engine, &names, options.sample)? };
     print!("\n{table}");
     if options.write {
         let file = place::workspace().join("docs/mutation.md");
@@ -100,6 +98,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 impl Programs {
+    /// All images, as many at once as there are processors: for most of its time a mutant is waited for.
+    fn judge_all(&self, engine: &Endpoint, names: &[String], count: u32) -> Result<Vec<Row>> {
+        let lanes = thread::available_parallelism().context("count the processors")?.get();
+        let waiting = Mutex::new(names.iter());
+        let next = || waiting.lock().ok()?.next();
+        let lane = || {
+            let judged = std::iter::from_fn(next).map(|name| {
+                let row = self.judge(engine, name, count).with_context(|| format!("image {name}"));
+                row.inspect_err(|error| println!("mutate: FAILED: {error:#}"))
+            });
+            judged.collect::<Vec<_>>()
+        };
+        let judged: Vec<Result<Row>> = thread::scope(|scope| {
+            let lanes: Vec<_> = (0..lanes.min(names.len())).map(|_| scope.spawn(lane)).collect();
+            let end = |lane: thread::ScopedJoinHandle<'_, _>| lane.join().unwrap_or_default();
+            lanes.into_iter().flat_map(end).collect()
+        });
+        let mut rows = judged.into_iter().collect::<Result<Vec<_>>>()?;
+        ensure!(rows.len() == names.len(), "an image was not judged to its end");
+        rows.sort_by_key(|row| names.iter().position(|name| *name == row.name));
+        Ok(rows)
+    }
+
     /// One image and its mutants.
     fn judge(&self, engine: &Endpoint, name: &str, count: u32) -> Result<Row> {
         println!("mutate: {name}");
@@ -118,7 +139,7 @@ impl Programs {
             let row = row.insert(Row::new(name, files, accessed));
             for line in lines {
                 let mutant: Mutant = serde_json::from_str(&line?)?;
-                println!("{}", table::line(&mutant));
+                println!("{name:8}{}", table::line(&mutant));
                 row.mutants.push(mutant);
             }
         }

@@ -10,7 +10,7 @@ const GOAL: f64 = 0.95;
 
 /// One image.
 pub(super) struct Row {
-    name: String,
+    pub(super) name: String,
     files: usize,
     accessed: usize,
     pub(super) mutants: Vec<Mutant>,
@@ -18,7 +18,6 @@ pub(super) struct Row {
 }
 
 /// All of them.
-#[derive(Default)]
 pub(super) struct Table {
     pub(super) rows: Vec<Row>,
 }
