@@ -118,7 +118,9 @@ fn heals(trial: Trial, explained: &[(&str, &str, &str)]) -> Result<()> {
             (&"healed".into(), &(*operation).into()),
             "{json}"
         );
-        assert!(text.starts_with(&format!("{path} stays: healed: ")) && text.contains(phrase), "{text}");
+        let told =
+            text.starts_with(&format!("{path} stays: ")) && text.contains(&format!("healed: {phrase}"));
+        assert!(told, "{text}");
     }
     Ok(())
 }
@@ -128,8 +130,8 @@ fn nginx_by_directories_that_are_listed() -> Result<()> {
     heals(
         strict("nginx"),
         &[
-            ("/etc/nginx/sites-enabled/default", "readdir", "(nginx) listed a directory that lacked it"),
-            ("/var/www/html/style.css", "open", "it was to be opened by"),
+            ("/etc/nginx/sites-enabled/default", "readdir", "in the slim image, pid "),
+            ("/var/www/html/style.css", "stat", "in the slim image it was to be examined by pid "),
         ],
     )
 }
@@ -152,10 +154,11 @@ fn node() -> Result<()> {
 
 #[test]
 fn batch() -> Result<()> {
-    heals(strict("batch"), &[])
+    heals(strict("batch"), &[("/usr/bin/gzip", "stat", "in the slim image it was to be examined by pid ")])
 }
 
 #[test]
 fn postgres() -> Result<()> {
-    heals(strict("postgres"), &[])
+    // Its scripts end with the first program and initdb with the first file that is missing: 24 rounds at strict.
+    heals(Trial { name: "postgres", level: "balanced" }, &[])
 }
