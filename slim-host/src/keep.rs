@@ -31,6 +31,7 @@ pub mod rules;
 pub(crate) mod testing;
 
 pub use advice::{Advice, advice};
+pub(crate) use closure::interpreter::interpreter;
 pub use explain::{Explanation, explain};
 pub use level::Level;
 pub use libraries::{Library, libraries};

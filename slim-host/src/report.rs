@@ -20,7 +20,7 @@ mod removed_packages;
 pub mod terminal;
 
 pub use model::{
-    AccessLine, BuildFacts, BuildReport, CaptureSummary, DoctorReport, ExerciseReport, FindingLine,
+    AccessLine, BuildFacts, BuildReport, CaptureSummary, DoctorReport, ExerciseReport, FindingLine, HealRound,
     ImageName, OutputKind, Phase, StartupReport, StepLine, SweepReport, TraceReport, TraceReports,
     VerifyReport, WatchReport, WatchedImage, WrittenOutput,
 };

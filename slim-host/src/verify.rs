@@ -6,7 +6,8 @@
 //! it in the next request.
 //!
 //! Invariants: an exercise that does not pass on the source image judges nothing; a failed verdict names at least one
-//! finding; a trace that lost events never passes an image, but what it saw may fail one.
+//! finding; a trace that lost events never passes an image, but what it saw may fail one. What may explain a step that
+//! differs (suspects) is told only beside that step, so it never fails an image by itself.
 //!
 //! Non-goals: running anything (the command does), and whether the exercise is a good one.
 
@@ -15,27 +16,25 @@ use std::{collections::BTreeSet, fmt};
 use serde::Serialize;
 
 use crate::{
-    capture::{AccessKey, AccessKind, AccessRecord, Accesses, Outcome},
+    capture::{AccessKind, AccessRecord, Accesses},
     exercise::{Observed, Plan, StepOutcome},
-    keep::{Rules, evidence::last_link, reason::done},
+    keep::{Rules, reason::done},
     path::{ImagePath, RequestedPath, quote},
     report::json,
-    rootfs::{
-        FileTree,
-        resolve::{self, resolve},
-    },
+    rootfs::{FileContents, FileTree},
 };
 
+mod absent;
 mod steps;
 mod words;
 
+use absent::Search;
+pub use absent::examine;
 pub use steps::Difference;
 pub use words::loader_errors;
 
 /// Most findings of a kind that are told; a slim image that lacks more is not healed by reading them.
 const MOST: usize = 10_000;
-/// `ENOENT`, the one failure that means absence.
-const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
 
 /// One image under the exercise.
 #[derive(Debug)]
@@ -53,12 +52,14 @@ pub struct Trial {
 }
 
 /// The files of the two images.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Trees<'a> {
     /// Of the source image.
     pub source: &'a FileTree,
     /// Of the slim image.
     pub slim: &'a FileTree,
+    /// The content of the source image's files; without it, absent interpreters have no name.
+    pub contents: Option<&'a dyn FileContents>,
 }
 
 /// Whether the slim image does what its source does.
@@ -98,7 +99,36 @@ pub enum Finding {
     /// A process looked in vain for a file that the source image has.
     Missing(Missing),
     /// A program that is there could not be executed: what the kernel needs to run it is absent.
-    Unrunnable(Missing),
+    Unrunnable {
+        /// The program.
+        #[serde(flatten)]
+        missing: Missing,
+        /// The interpreter that is absent, where the program names one.
+        #[serde(serialize_with = "optional")]
+        interpreter: Option<ImagePath>,
+    },
+    /// A process listed a directory, and the source's container used this in it or below.
+    Unlisted {
+        /// The directory.
+        #[serde(serialize_with = "shown")]
+        directory: ImagePath,
+        /// What is missing; the process is the one that listed.
+        #[serde(flatten)]
+        missing: Missing,
+    },
+    /// Nothing was looked for in vain, but a step differs, and the source's container used this, or both containers listed
+    /// its directory.
+    Suspect(Missing),
+    /// A step differs, and both containers listed a directory that lacks more entries than could be suspected one by one.
+    Shorter {
+        /// The directory.
+        #[serde(serialize_with = "shown")]
+        directory: ImagePath,
+        /// How many of its entries the slim image lacks.
+        absent: u64,
+        /// The process that listed it, its thread's name (quoted).
+        process: String,
+    },
     /// The dynamic loader complained.
     Loader {
         /// Its line (quoted).
@@ -106,7 +136,7 @@ pub enum Finding {
     },
 }
 
-/// A name that was looked for in vain.
+/// A name that the slim image lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Missing {
     /// What it leads to in the source image.
@@ -115,16 +145,16 @@ pub struct Missing {
     /// What the process asked for.
     #[serde(serialize_with = "shown")]
     pub requested: RequestedPath,
-    /// The operation that failed.
+    /// The operation that failed; a listing fails by leaving the name out.
     #[serde(serialize_with = "kind")]
     pub operation: AccessKind,
-    /// The process that asked first, its thread's name (quoted).
+    /// The process that did it first, its thread's name (quoted).
     pub process: String,
     /// Its pid, as the host numbers it.
     pub pid: u32,
     /// Its executable (quoted); empty when unknown.
     pub executable: String,
-    /// How often it was asked for.
+    /// How often it was done.
     pub count: u64,
 }
 
@@ -156,7 +186,10 @@ pub fn judge(plan: &Plan, source: &Trial, slim: &Trial, trees: Trees<'_>, ignore
     let mut findings = Vec::new();
     findings.extend(slim.refused.iter().map(|why| Finding::NotStarted { why: why.clone() }));
     findings.extend(steps::compare(plan, &source.outcomes, &slim.outcomes));
-    findings.extend(missing(source, slim, trees, ignore));
+    let search = Search { source, slim, trees, ignore };
+    let named = search.named();
+    let unexplained = !findings.is_empty() && named.is_empty();
+    findings.extend(if unexplained { search.suspects() } else { named });
     let known: BTreeSet<String> = loader_errors(&source.log).into_iter().collect();
     let lines = loader_errors(&slim.log).into_iter().filter(|line| !known.contains(line));
     findings.extend(lines.take(MOST).map(|line| Finding::Loader { line }));
@@ -174,43 +207,6 @@ pub fn doubt(source: &Trial) -> Option<Doubt> {
         let why = outcome.failure()?;
         Some(Doubt::SourceFails { step: outcome.name.clone(), why })
     })
-}
-
-/// Names that were looked for in vain in the slim container, and are in the source image. What the source's container
-/// looked for in vain as well is not: a program may remove a file and look whether it is gone.
-fn missing(source: &Trial, slim: &Trial, trees: Trees<'_>, ignore: &Rules) -> Vec<Finding> {
-    let news = slim.accesses.iter().filter(|(key, _)| !source.accesses.contains_key(key));
-    news.filter_map(|(key, record)| examine(key, record, trees, ignore)).take(MOST).collect()
-}
-
-/// What an access of the slim container shows that the slim image lacks, if anything: a name that was looked for in vain,
-/// and that the source image has. Whether the source's container looks for it in vain as well, only its trace can tell.
-#[must_use]
-pub fn examine(key: &AccessKey, record: &AccessRecord, trees: Trees<'_>, ignore: &Rules) -> Option<Finding> {
-    if key.outcome != Outcome::Failed(ENOENT) {
-        return None;
-    }
-    let path = found(trees.source, &key.path, key.kind)?;
-    if ignore.included_by(&path).is_some() {
-        return None;
-    }
-    let missing = Missing::new(path, &key.path, key.kind, record);
-    if found(trees.slim, &key.path, key.kind).is_none() {
-        Some(Finding::Missing(missing))
-    } else if key.kind == AccessKind::Exec {
-        Some(Finding::Unrunnable(missing))
-    } else {
-        // The image has it, and the container had removed it.
-        None
-    }
-}
-
-/// Where the path leads in the image, if it leads anywhere.
-fn found(tree: &FileTree, path: &RequestedPath, kind: AccessKind) -> Option<ImagePath> {
-    match resolve(tree, path, last_link(kind)).outcome {
-        resolve::Outcome::Found(found) => Some(found),
-        resolve::Outcome::Missing { .. } | resolve::Outcome::NotDirectory(_) | resolve::Outcome::Loop => None,
-    }
 }
 
 impl Missing {
@@ -242,9 +238,29 @@ impl Finding {
     #[must_use]
     pub fn missing(&self) -> Option<&Missing> {
         match self {
-            Self::Missing(missing) | Self::Unrunnable(missing) => Some(missing),
-            Self::NotStarted { .. } | Self::Step { .. } | Self::Loader { .. } => None,
+            Self::Missing(missing)
+            | Self::Unrunnable { missing, .. }
+            | Self::Unlisted { missing, .. }
+            | Self::Suspect(missing) => Some(missing),
+            Self::NotStarted { .. } | Self::Step { .. } | Self::Shorter { .. } | Self::Loader { .. } => None,
         }
+    }
+
+    /// What would have to be in the image for this not to be found: the names as they were asked for.
+    #[must_use]
+    pub fn cures(&self) -> Vec<RequestedPath> {
+        let asked = self.missing().map(|missing| missing.requested.clone());
+        let interpreter = match self {
+            Self::Unrunnable { interpreter, .. } => interpreter.as_ref().map(RequestedPath::from),
+            Self::NotStarted { .. }
+            | Self::Step { .. }
+            | Self::Missing(_)
+            | Self::Unlisted { .. }
+            | Self::Suspect(_)
+            | Self::Shorter { .. }
+            | Self::Loader { .. } => None,
+        };
+        asked.into_iter().chain(interpreter).collect()
     }
 }
 
@@ -259,16 +275,42 @@ impl fmt::Display for Finding {
                 write!(f, "{path} is missing: it was to be {} by {process}", done(missing.operation))?;
                 if path.as_bytes() == requested.as_bytes() { Ok(()) } else { write!(f, " (as {requested})") }
             }
-            Self::Unrunnable(Missing { path, process, .. }) => {
-                write!(f, "{path} cannot be executed by {process}: its interpreter is missing")
+            Self::Unrunnable { missing: Missing { path, process, .. }, interpreter } => {
+                write!(f, "{path} cannot be executed by {process}: its interpreter ")?;
+                interpreter.iter().try_for_each(|interpreter| write!(f, "{interpreter} "))?;
+                f.write_str("is missing")
+            }
+            Self::Unlisted { directory, missing: Missing { path, process, .. } } => {
+                write!(f, "{path} is missing: {process} listed {directory}, and the source image's used it")
+            }
+            Self::Suspect(Missing { path, operation: AccessKind::Readdir, process, .. }) => {
+                write!(f, "{path} may be missing: {process} listed its directory, and a step differs")
+            }
+            Self::Suspect(Missing { path, operation, process, .. }) => {
+                let done = done(*operation);
+                write!(
+                    f,
+                    "{path} may be missing: in the source image it was {done} by {process}, and a step differs"
+                )
+            }
+            Self::Shorter { directory, absent, process } => {
+                write!(
+                    f,
+                    "{directory} lacks {absent} names that may be missing: {process} listed it, and a step "
+                )?;
+                f.write_str("differs (--include those that matter)")
             }
             Self::Loader { line } => write!(f, "the container says: {line}"),
         }
     }
 }
 
-fn shown<S: serde::Serializer>(path: &RequestedPath, serializer: S) -> Result<S::Ok, S::Error> {
+fn shown<P: fmt::Display, S: serde::Serializer>(path: &P, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(path)
+}
+
+fn optional<S: serde::Serializer>(path: &Option<ImagePath>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(ToString::to_string).serialize(serializer)
 }
 
 fn kind<S: serde::Serializer>(kind: &AccessKind, serializer: S) -> Result<S::Ok, S::Error> {

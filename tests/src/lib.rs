@@ -7,6 +7,8 @@
 //! - [`oracle`] is what else tells which files a container used: strace, fanotify, the dentry sweep.
 //! - [`workload`] is the table of test images: how each is driven, and what must come out. It is
 //!   proven on the source images first; only then may it judge a slim one.
+//! - [`exercise`] takes the exercises of tests/exercises without slim; [`mutation`] removes files of slim images and asks
+//!   whether `slim verify` finds that out.
 //!
 //! A test that cannot run here says why and passes, but fails where `CI` is set: see [`require!`].
 //! Nothing waits for a fixed time; whatever must be awaited is asked for until a deadline.
@@ -21,8 +23,10 @@ mod container;
 pub mod crafted;
 mod deadline;
 mod engine;
+pub mod exercise;
 mod image;
 pub mod kernel;
+pub mod mutation;
 pub mod oracle;
 mod podman;
 mod recipe;

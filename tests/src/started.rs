@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Deadline, Run};
 
-/// No run in a test takes longer than this many seconds; one that does is killed and fails.
+/// Hardly any run in a test takes longer than this many seconds; one that does is killed and fails.
 const LIMIT: u64 = 180;
 
 /// A program that was started and has not been waited for.
@@ -111,9 +111,17 @@ impl Started {
     ///
     /// # Panics
     /// It does not end in time.
-    pub fn finish(mut self) -> Run {
+    pub fn finish(self) -> Run {
+        self.finish_within(LIMIT)
+    }
+
+    /// Waits for its end, at most so many seconds.
+    ///
+    /// # Panics
+    /// It does not end in time.
+    pub fn finish_within(mut self, seconds: u64) -> Run {
         let pid = self.pid();
-        let in_time = Deadline::after(LIMIT).wait(&mut self.child);
+        let in_time = Deadline::after(seconds).wait(&mut self.child);
         if in_time.is_err() {
             self.child.kill().expect("kill the late child");
         }
@@ -126,7 +134,7 @@ impl Started {
             stderr: String::from_utf8_lossy(&self.stderr.finish()).into_owned(),
             took: self.begin.elapsed(),
         };
-        assert!(in_time.is_ok(), "did not end within {LIMIT} s: {run}");
+        assert!(in_time.is_ok(), "did not end within {seconds} s: {run}");
         run
     }
 }

@@ -12,7 +12,7 @@ const SYMLINK: u8 = b'2';
 const DIRECTORY: u8 = b'5';
 
 /// Most symlinks on the way to a file, as in the kernel.
-const MAX_LINKS: u32 = 40;
+const MAX_LINKS: usize = 40;
 
 /// What slim writes itself, since it tells about what is left: the package databases.
 const GENERATED: &[&str] =
@@ -92,20 +92,28 @@ impl Tree {
 
     /// The path in the tree that the absolute path of a process leads to, through all symlinks.
     pub fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let is_end = |path: &Vec<u8>| self.0.get(path).is_none_or(|node| node.entry.kind != SYMLINK);
+        self.way(path).pop().filter(is_end)
+    }
+
+    /// The symlinks on the way of the absolute path of a process, then its end, if it has one: a way that leads nowhere
+    /// ends with the last symlink.
+    pub fn way(&self, path: &[u8]) -> Vec<Vec<u8>> {
         let mut rest: Vec<Vec<u8>> = path.split(|&b| b == b'/').rev().map(<[u8]>::to_vec).collect();
-        let (mut at, mut links): (Vec<Vec<u8>>, u32) = (Vec::new(), 0);
+        let (mut at, mut links): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
         while let Some(name) = rest.pop() {
             match name.as_slice() {
                 b"" | b"." => {}
                 b".." => drop(at.pop()),
                 _ => {
                     at.push(name);
-                    let node = self.0.get(&at.join(&b'/'))?;
+                    let here = at.join(&b'/');
+                    let Some(node) = self.0.get(&here) else { return links };
                     if node.entry.kind == SYMLINK {
-                        links += 1;
-                        let target = node.entry.link.as_deref()?;
-                        if links > MAX_LINKS {
-                            return None;
+                        links.push(here);
+                        let target = node.entry.link.clone().unwrap_or_default();
+                        if links.len() > MAX_LINKS {
+                            return links;
                         }
                         at.pop();
                         if target.starts_with(b"/") {
@@ -116,7 +124,8 @@ impl Tree {
                 }
             }
         }
-        Some(at.join(&b'/'))
+        links.push(at.join(&b'/'));
+        links
     }
 
     /// Where this tree, made from `source`, differs in what it kept: one line each.

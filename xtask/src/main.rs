@@ -12,6 +12,7 @@ mod debian;
 mod demo;
 mod engine;
 mod images;
+mod mutate;
 mod place;
 mod process;
 mod recipes;
@@ -56,6 +57,8 @@ enum Verb {
     Bench(bench::Options),
     /// Make the table of sizes in docs/recipes.md of what the tests measured.
     Recipes(recipes::Options),
+    /// Remove files of slim images and ask slim verify (see docs/mutation.md).
+    Mutate(mutate::Options),
     /// Slim real images and check each by more than what was traced (see docs/zoo.md).
     Zoo(zoo::Options),
 }
@@ -70,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Vm(options) => vm::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Recipes(options) => recipes::run(&options),
+        Verb::Mutate(options) => mutate::run(&options),
         Verb::Zoo(options) => zoo::run(&options),
     }
 }

@@ -79,14 +79,14 @@ async fn build(
         off_thread("planned the slim image", move || Planned::new(image, files, capture, choices)).await?;
     drop(progress);
     phases.push(phase("plan", began.elapsed()));
-    let planned = if let Some(plan) = &exercise {
+    let heal::Proven { planned, rounds } = if let Some(plan) = &exercise {
         let began = Instant::now();
         let proven =
             heal::Proof { context, args, cleanup, destination: &destination, plan }.of(planned).await?;
         phases.push(phase("verify", began.elapsed()));
         proven
     } else {
-        planned
+        heal::Proven { planned, rounds: Vec::new() }
     };
     warnings.extend(planned.plan.notes());
 
@@ -115,6 +115,7 @@ async fn build(
         level: planned.choices.rules.spec().level,
         generated: &planned.plan.data.generated,
         capture: &planned.capture,
+        rounds,
         phases,
         warnings,
         outputs: written,

@@ -72,7 +72,7 @@ async fn verify(
     let subject = stage.trial(&slim, Asking::Twice).await?;
     let source_files = source::open(engine, &source, original.mountinfo, &context.output).await?;
     let slim_files = source::open(engine, &slim, subject.mountinfo, &context.output).await?;
-    let trees = Trees { source: source_files.tree(), slim: slim_files.tree() };
+    let trees = Trees { source: source_files.tree(), slim: slim_files.tree(), contents: Some(&source_files) };
     let verdict = judge(&plan, &original.trial, &subject.trial, trees, &ignore);
     let report = VerifyReport::new(&args.source, &args.slim, &original.trial, Some(&subject.trial), &verdict);
     context.present("verify", &report, report::terminal::verify)?;

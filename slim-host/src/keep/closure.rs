@@ -21,6 +21,7 @@ pub(crate) mod calls;
 pub(crate) mod command;
 pub(crate) mod elf;
 pub(crate) mod foresight;
+pub(crate) mod interpreter;
 pub(crate) mod script;
 pub(crate) mod shell;
 pub(crate) mod skeleton;

@@ -141,6 +141,9 @@ pub struct Evidence {
     pub kind: &'static str,
     /// The errno with which it failed; `None` when it succeeded.
     pub errno: Option<i32>,
+    /// Of a healed path, the stable name of the operation that failed in the slim image, `readdir` for a listing that left
+    /// it out; `None` when only a step failed without it, and for everything else.
+    pub finding: Option<&'static str>,
     /// Process id.
     pub pid: u32,
     /// Thread name, quoted.
@@ -248,12 +251,23 @@ fn first_use(tree: &FileTree, accesses: &Accesses, path: &ImagePath) -> Option<E
             Outcome::Found => None,
             Outcome::Failed(errno) => Some(errno),
         },
+        finding: (access.kind == AccessKind::Healed).then(|| finding(accesses, access)).flatten(),
         pid: record.pid,
         comm: quote(&record.comm),
         exe: quote(&record.exe),
         offset_ns: record.offset_ns,
         count: record.count,
     })
+}
+
+/// The operation that failed in the slim image before the path was healed.
+fn finding(accesses: &Accesses, healed: &AccessKey) -> Option<&'static str> {
+    let of = |kind| {
+        let outcome = Outcome::Failed(rustix::io::Errno::NOENT.raw_os_error());
+        AccessKey { path: healed.path.clone(), kind, outcome }
+    };
+    let kinds = AccessKind::ALL.into_iter().filter(|kind| accesses.contains_key(&of(*kind)));
+    kinds.map(AccessKind::name).next()
 }
 
 impl fmt::Display for Explanation {
@@ -307,6 +321,9 @@ impl fmt::Display for Step {
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if AccessKind::from_name(self.kind) == Some(AccessKind::Healed) {
+            return self.fmt_healed(f);
+        }
         let done = AccessKind::from_name(self.kind).map_or(self.kind, done);
         let seconds = self.offset_ns as f64 / 1e9;
         if self.pid == 0 {
@@ -316,6 +333,30 @@ impl fmt::Display for Evidence {
             write!(f, "{done} first by pid {} ({}) at {seconds:.1} s", self.pid, self.comm)?;
         }
         self.errno.iter().try_for_each(|errno| write!(f, ", which failed with errno {errno}"))
+    }
+}
+
+impl Evidence {
+    fn fmt_healed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (comm, pid) = (&self.comm, self.pid);
+        match self.finding.and_then(AccessKind::from_name) {
+            Some(AccessKind::Readdir) => {
+                write!(f, "healed: in the slim image, pid {pid} ({comm}) listed a directory that lacked it")
+            }
+            Some(kind) => {
+                write!(
+                    f,
+                    "healed: in the slim image it was to be {} by pid {pid} ({comm}), in vain",
+                    done(kind)
+                )
+            }
+            None => {
+                write!(
+                    f,
+                    "healed: a step failed in the slim image, and pid {pid} ({comm}) had used it in the source"
+                )
+            }
+        }
     }
 }
 

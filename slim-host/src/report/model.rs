@@ -23,12 +23,14 @@ use crate::{
 
 mod access;
 mod doctor;
+mod heal;
 mod trace;
 mod verify;
 mod watch;
 
 pub use access::AccessLine;
 pub use doctor::DoctorReport;
+pub use heal::HealRound;
 pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports};
 pub use verify::{ExerciseReport, StepLine, VerifyReport};
 pub use watch::{FindingLine, WatchReport, WatchedImage};
@@ -56,6 +58,8 @@ pub struct BuildReport {
     pub generated: Vec<GeneratedLine>,
     /// What was observed.
     pub capture: CaptureSummary,
+    /// The rounds that healed the image, in order; empty when it was not verified, or passed at once.
+    pub rounds: Vec<HealRound>,
     /// What took how long, in order.
     pub phases: Vec<Phase>,
     /// What may be wrong.
@@ -88,6 +92,8 @@ pub struct BuildFacts<'a> {
     pub generated: &'a GeneratedFiles,
     /// The capture, or the union of several.
     pub capture: &'a Capture,
+    /// See [`BuildReport::rounds`].
+    pub rounds: Vec<HealRound>,
     /// See [`BuildReport::phases`].
     pub phases: Vec<Phase>,
     /// See [`BuildReport::warnings`].
@@ -276,6 +282,7 @@ impl BuildReport {
             packages: PackageSummary::new(facts.tree, facts.keep, facts.packages),
             generated: generated(facts.generated),
             capture: facts.capture.into(),
+            rounds: facts.rounds,
             phases: facts.phases,
             warnings: facts.warnings,
             outputs: facts.outputs,

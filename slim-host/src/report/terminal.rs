@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::model::{
-    BuildReport, CaptureSummary, DoctorReport, ImageSummary, KeptGroup, SweepReport, TraceReport,
+    BuildReport, CaptureSummary, DoctorReport, HealRound, ImageSummary, KeptGroup, SweepReport, TraceReport,
 };
 use super::removed::{Extent, RemovedDirectory};
 use super::removed_packages::PackageSummary;
@@ -209,6 +209,7 @@ fn tail(report: &BuildReport) -> Vec<Line> {
         lines.push(labelled("generated", text));
     }
     lines.extend(observed(&report.capture));
+    lines.extend(healed(&report.rounds));
     if !report.phases.is_empty() {
         let phase = |phase: &super::Phase| {
             format!("{} {}", phase.name, duration(Duration::from_nanos(phase.duration_ns)))
@@ -226,6 +227,14 @@ fn tail(report: &BuildReport) -> Vec<Line> {
     }));
     lines.extend(report.next.first().map(|next| labelled("next", next)));
     lines
+}
+
+/// What healing kept, when there was any.
+fn healed(rounds: &[HealRound]) -> Option<Line> {
+    let names = rounds.iter().map(|round| round.healed as u64).sum();
+    let of = if rounds.len() == 1 { "round" } else { "rounds" };
+    let text = format!("{} names in {} {of}, then it passed", count(names), rounds.len());
+    (!rounds.is_empty()).then(|| labelled("healed", text))
 }
 
 /// What became of the packages, when the image has any.

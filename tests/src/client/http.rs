@@ -34,6 +34,14 @@ pub fn get(address: SocketAddr, path: &str, deadline: Deadline) -> Result<Answer
     Ok(Answer { status: status.with_context(|| format!("no status in {head:?}"))?, body: body.to_owned() })
 }
 
+/// Connects, and hangs up.
+///
+/// # Errors
+/// Nobody accepts.
+pub fn reach(address: SocketAddr, deadline: Deadline) -> Result<()> {
+    super::connect(address, deadline).map(drop)
+}
+
 /// Asks until the server answers with HTTP at all; a published port accepts before its server listens.
 ///
 /// # Errors

@@ -17,9 +17,12 @@ use crate::{
     exercise::{Asking, Plan},
     image::{DockerArchive, LABEL_PREFIX, SlimImage},
     keep::Rules,
-    report::{self, VerifyReport},
-    verify::{Finding, Trees, Trial, Verdict, doubt, judge},
+    report::{self, HealRound, VerifyReport},
+    verify::{Finding, Missing, Trees, Trial, Verdict, doubt, judge},
 };
+
+/// `ENOENT`.
+const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
 
 /// The exercise that proves the image; `None` when no proof is wanted.
 ///
@@ -47,12 +50,19 @@ pub(super) struct Proof<'a> {
     pub(super) plan: &'a Plan,
 }
 
+/// What is to be written, and how it came to pass.
+pub(super) struct Proven {
+    pub(super) planned: Planned,
+    /// The rounds that healed it; none when it passed at once.
+    pub(super) rounds: Vec<HealRound>,
+}
+
 impl Proof<'_> {
-    /// Tries the slim image of `planned`, and of what heals it, until it passes. What is to be written.
+    /// Tries the slim image of `planned`, and of what heals it, until it passes.
     ///
     /// # Errors
     /// When it does not pass: the report is on standard output then.
-    pub(super) async fn of(&self, planned: Planned) -> Result<Planned, CommandError> {
+    pub(super) async fn of(&self, planned: Planned) -> Result<Proven, CommandError> {
         let args = self.args;
         let stage = Stage {
             engine: self.cleanup.engine(),
@@ -68,42 +78,43 @@ impl Proof<'_> {
         }
         let plan = self.plan.paced(original.outcomes.iter().map(|outcome| outcome.took));
         let stage = Stage { plan: &plan, ..stage };
-        let rounds = args.heal.unwrap_or_default();
-        let mut planned = planned;
-        for round in 0_u32.. {
+        let most = args.heal.unwrap_or_default() as usize;
+        let (mut planned, mut rounds) = (planned, Vec::new());
+        loop {
             let (subject, verdict);
             (planned, subject, verdict) = self.round(stage, planned, &original).await?;
             let findings = match &verdict {
                 Verdict::Pass => {
-                    self.remember(&planned.capture, round)?;
-                    return Ok(planned);
+                    self.remember(&planned.capture, &rounds)?;
+                    return Ok(Proven { planned, rounds });
                 }
-                Verdict::Inconclusive { .. } => return outcome(verdict).map(|()| planned),
+                Verdict::Inconclusive { .. } => {
+                    return outcome(verdict).map(|()| Proven { planned, rounds });
+                }
                 Verdict::Fail { findings } => findings,
             };
-            let healed = if round < rounds { heal(&mut planned.capture, findings) } else { 0 };
+            let healed = if rounds.len() < most { heal(&mut planned.capture, findings) } else { 0 };
             if healed == 0 {
                 let report =
                     VerifyReport::new(&args.image, "the slim image", &original, Some(&subject), &verdict);
                 self.context.present("verify", &report, report::terminal::verify)?;
-                return outcome(verdict).map(|()| planned);
+                return outcome(verdict).map(|()| Proven { planned, rounds });
             }
-            self.context
-                .output
-                .note(format!("round {}: {healed} names were missing, and are kept", round + 1));
+            let round = HealRound::new(rounds.len() + 1, healed, findings.clone());
+            self.context.output.note(&round);
+            rounds.push(round);
             planned = off_thread("planned the slim image", move || {
                 let Planned { image, files, capture, choices, .. } = planned;
                 Planned::new(image, files, capture, choices)
             })
             .await?;
         }
-        Ok(planned)
     }
 
     /// Writes what healed the image into the capture file, if there is one.
-    fn remember(&self, capture: &Capture, rounds: u32) -> Result<(), CommandError> {
+    fn remember(&self, capture: &Capture, rounds: &[HealRound]) -> Result<(), CommandError> {
         match &self.args.capture {
-            Some(file) if rounds > 0 => Ok(capture::store::write(file, capture, Existing::Replace)?),
+            Some(file) if !rounds.is_empty() => Ok(capture::store::write(file, capture, Existing::Replace)?),
             Some(_) | None => Ok(()),
         }
     }
@@ -135,7 +146,7 @@ impl Proof<'_> {
         let slim = stage.engine.image(id).await?;
         let tried = stage.trial(&slim, Asking::Twice).await?;
         let files = source::open(stage.engine, &slim, tried.mountinfo, stage.output).await?;
-        let trees = Trees { source: planned.files.tree(), slim: files.tree() };
+        let trees = Trees { source: planned.files.tree(), slim: files.tree(), contents: &planned.files };
         let verdict = judge(self.plan, original, &tried.trial, trees, &Rules::default());
         Ok((tried.trial, verdict))
     }
@@ -165,18 +176,31 @@ fn label() -> String {
 /// Adds what was missing to the evidence; how many names are new.
 fn heal(capture: &mut Capture, findings: &[Finding]) -> usize {
     let mut healed = 0;
-    for missing in findings.iter().filter_map(Finding::missing) {
-        let key =
-            AccessKey { path: missing.requested.clone(), kind: AccessKind::Healed, outcome: Outcome::Found };
-        let record = AccessRecord {
-            pid: missing.pid,
-            comm: missing.process.clone().into_bytes(),
-            exe: missing.executable.clone().into_bytes(),
-            // After everything that was seen on the source image.
-            offset_ns: capture.header.duration_ns,
-            count: missing.count,
-        };
-        healed += usize::from(capture.accesses.insert(key, record).is_none());
+    for finding in findings {
+        let Some(missing) = finding.missing() else { continue };
+        let record = record(capture, missing);
+        for path in finding.cures() {
+            let key = AccessKey { path, kind: AccessKind::Healed, outcome: Outcome::Found };
+            if !matches!(finding, Finding::Suspect(_)) {
+                // What failed in the slim container stands behind the evidence. Like all that was absent, it proves
+                // nothing by itself.
+                let failed =
+                    AccessKey { kind: missing.operation, outcome: Outcome::Failed(ENOENT), ..key.clone() };
+                capture.accesses.entry(failed).or_insert_with(|| record.clone());
+            }
+            healed += usize::from(capture.accesses.insert(key, record.clone()).is_none());
+        }
     }
     healed
+}
+
+/// Who missed it, after everything that was seen on the source image.
+fn record(capture: &Capture, missing: &Missing) -> AccessRecord {
+    AccessRecord {
+        pid: missing.pid,
+        comm: missing.process.clone().into_bytes(),
+        exe: missing.executable.clone().into_bytes(),
+        offset_ns: capture.header.duration_ns,
+        count: missing.count,
+    }
 }

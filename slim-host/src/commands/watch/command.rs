@@ -75,8 +75,14 @@ fn variables(noted: &Noted, images: &[String]) -> Vec<(&'static str, OsString)> 
     let text = |text: &str| OsString::from(quote(text.as_bytes()));
     let kind = match &noted.finding {
         Finding::Missing(_) => "missing",
-        Finding::Unrunnable(_) => "unrunnable",
-        Finding::NotStarted { .. } | Finding::Step { .. } | Finding::Loader { .. } => "",
+        Finding::Unrunnable { .. } => "unrunnable",
+        // Those that only a comparison of two runs gives.
+        Finding::NotStarted { .. }
+        | Finding::Step { .. }
+        | Finding::Unlisted { .. }
+        | Finding::Suspect(_)
+        | Finding::Shorter { .. }
+        | Finding::Loader { .. } => "",
     };
     let mut variables = vec![
         ("SLIM_FINDING", kind.into()),

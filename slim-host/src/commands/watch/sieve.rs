@@ -257,7 +257,7 @@ impl Sieve {
             offset_ns,
             count: 1,
         };
-        let trees = Trees { source: &pair.source, slim: &pair.slim };
+        let trees = Trees { source: &pair.source, slim: &pair.slim, contents: None };
         let finding = examine(&key, &record, trees, &self.ignore)?;
         let path = finding.missing()?.path.clone();
         let known = known(&mut self.containers, event.target);

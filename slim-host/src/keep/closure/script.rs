@@ -28,6 +28,11 @@ pub(crate) fn wants(source: Source<'_>, path: &ImagePath, head: &[u8]) -> Vec<Wa
     wants
 }
 
+/// The interpreter that the `#!` line at the start of `head` names.
+pub(crate) fn interpreter(head: &[u8]) -> Option<&[u8]> {
+    parse(head).map(|shebang| shebang.interpreter)
+}
+
 /// Reads the `#!` line; `None` when `head` has none that the kernel would run.
 fn parse(head: &[u8]) -> Option<Shebang<'_>> {
     let head = &head[..head.len().min(HEAD_BYTES)];

@@ -87,7 +87,7 @@ fn json_has_the_chain() {
                 "reason": "accessed",
                 "kind": "exec",
                 "evidence": {
-                    "asked": "/usr/sbin/nginx", "kind": "exec", "errno": null, "pid": 12, "comm": "nginx",
+                    "asked": "/usr/sbin/nginx", "kind": "exec", "errno": null, "finding": null, "pid": 12, "comm": "nginx",
                     "exe": "/usr/sbin/nginx", "offset_ns": 200_000_000, "count": 1
                 }
             }
@@ -98,4 +98,34 @@ fn json_has_the_chain() {
     assert_eq!(json, expected);
     let json = serde_json::to_value(explained("/nowhere")).unwrap();
     assert_eq!(json, serde_json::json!({"verdict": "not-in-image", "asked": "/nowhere", "deepest": "/"}));
+}
+
+#[test]
+fn healed_paths_tell_by_which_finding() {
+    let absent = Outcome::Failed(Errno::NOENT.raw_os_error());
+    let accesses = Accesses::from([
+        access("/srv/unused", AccessKind::Healed, Outcome::Found),
+        access("/srv/unused", AccessKind::Open, absent),
+        access("/etc/conf", AccessKind::Healed, Outcome::Found),
+        access("/etc/conf", AccessKind::Readdir, absent),
+        access("/srv/secret", AccessKind::Healed, Outcome::Found),
+        access("/etc/passwd", AccessKind::Open, absent),
+    ]);
+    let image = image().config(r#"{"Cmd":["/srv/unused"]}"#);
+    let set = image.plan(&accesses);
+    for (asked, answer) in [
+        ("/srv/unused", "healed: in the slim image it was to be opened by pid 12 (nginx), in vain"),
+        ("/etc/conf", "healed: in the slim image, pid 12 (nginx) listed a directory that lacked it"),
+        (
+            "/srv/secret",
+            "healed: a step failed in the slim image, and pid 12 (nginx) had used it in the source",
+        ),
+        // Looked for in vain, but it stays for another reason.
+        ("/etc/passwd", "part of every container (users)"),
+    ] {
+        let explanation = explain(&set, image.tree(), &accesses, &RequestedPath::new(asked).unwrap());
+        let text = explanation.to_string();
+        let expected = format!("{asked} stays: {answer}");
+        assert_eq!(text.lines().next(), Some(expected.as_str()));
+    }
 }
