@@ -24,7 +24,7 @@ pub use build::{BuildArgs, DockerRunArgs, TraceUntil};
 pub use captures::{DiffArgs, ExportArgs, MergeArgs, PackagesArgs};
 pub use closure::ClosureArgs;
 pub use doctor::DoctorArgs;
-pub use exercise::{ExerciseArgs, StepArgs};
+pub use exercise::{ExerciseArgs, SchemeArg, StepArg, StepArgs};
 pub use explain::ExplainArgs;
 pub use import::ImportArgs;
 pub use trace::TraceArgs;

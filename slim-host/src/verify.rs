@@ -26,11 +26,12 @@ use crate::{
     },
 };
 
+mod starts;
 mod steps;
 mod words;
 
 pub use steps::Difference;
-pub use words::loader_errors;
+pub use words::{complaints, loader_errors};
 
 /// Most findings of a kind that are told; a slim image that lacks more is not healed by reading them.
 const MOST: usize = 10_000;
@@ -104,6 +105,11 @@ pub enum Finding {
         /// Its line (quoted).
         line: String,
     },
+    /// The container wrote an error that its source does not write.
+    Log {
+        /// The line (quoted).
+        line: String,
+    },
 }
 
 /// A name that was looked for in vain.
@@ -131,6 +137,12 @@ pub struct Missing {
 /// Why nothing can be said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
+    /// The way in which it is run is wrong, or the source image is.
+    #[error("the container of the source image does not start: {why}")]
+    SourceNotStarted {
+        /// The engine's words (quoted).
+        why: String,
+    },
     /// The exercise is wrong, or the source image is.
     #[error("step {step} fails on the source image already: {why}")]
     SourceFails {
@@ -160,6 +172,7 @@ pub fn judge(plan: &Plan, source: &Trial, slim: &Trial, trees: Trees<'_>, ignore
     let known: BTreeSet<String> = loader_errors(&source.log).into_iter().collect();
     let lines = loader_errors(&slim.log).into_iter().filter(|line| !known.contains(line));
     findings.extend(lines.take(MOST).map(|line| Finding::Loader { line }));
+    findings.extend(words::news(&source.log, &slim.log).into_iter().map(|line| Finding::Log { line }));
     match (findings.is_empty(), slim.lost) {
         (false, _) => Verdict::Fail { findings },
         (true, 0) => Verdict::Pass,
@@ -170,6 +183,9 @@ pub fn judge(plan: &Plan, source: &Trial, slim: &Trial, trees: Trees<'_>, ignore
 /// Why the source image's trial cannot judge another.
 #[must_use]
 pub fn doubt(source: &Trial) -> Option<Doubt> {
+    if let Some(why) = &source.refused {
+        return Some(Doubt::SourceNotStarted { why: why.clone() });
+    }
     source.outcomes.iter().find_map(|outcome| {
         let why = outcome.failure()?;
         Some(Doubt::SourceFails { step: outcome.name.clone(), why })
@@ -229,7 +245,7 @@ impl Finding {
     pub fn missing(&self) -> Option<&Missing> {
         match self {
             Self::Missing(missing) | Self::Unrunnable(missing) => Some(missing),
-            Self::NotStarted { .. } | Self::Step { .. } | Self::Loader { .. } => None,
+            Self::NotStarted { .. } | Self::Step { .. } | Self::Loader { .. } | Self::Log { .. } => None,
         }
     }
 }
@@ -249,6 +265,9 @@ impl fmt::Display for Finding {
                 write!(f, "{path} cannot be executed by {process}: its interpreter is missing")
             }
             Self::Loader { line } => write!(f, "the container says: {line}"),
+            Self::Log { line } => {
+                write!(f, "the container's log has an error that the source's has not: {line}")
+            }
         }
     }
 }
@@ -265,7 +284,7 @@ fn kind<S: serde::Serializer>(kind: &AccessKind, serializer: S) -> Result<S::Ok,
 fn exit_code(observed: &Observed) -> Option<i64> {
     match observed {
         Observed::Exit { code, .. } => Some(*code),
-        Observed::Nothing | Observed::Answer(_) => None,
+        Observed::Nothing | Observed::Answer(_) | Observed::Pages(_) => None,
     }
 }
 

@@ -183,7 +183,7 @@ async fn end_of_trace(drive: &Drive<'_>, signals: &Signals) -> Result<End, Comma
     let Drive { engine, container, args, .. } = drive;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let mut exercise = pin!(exercise(drive, stopped));
-    let has_exercise = has_steps(args) || args.until.host_exec.is_some() || !args.exec.is_empty();
+    let has_exercise = !args.steps.is_empty() || args.until.host_exec.is_some() || !args.exec.is_empty();
     let end = tokio::select! {
         done = &mut exercise, if has_exercise => return done.map(|()| End::Done),
         // A command on the host may well outlive the container that it talks to.
@@ -263,17 +263,13 @@ pub(super) async fn enter() {
     }
 }
 
-fn has_steps(args: &BuildArgs) -> bool {
-    args.steps.http_probe || !args.steps.http_path.is_empty() || args.steps.exercise.is_some()
-}
-
 /// What ends the trace, in words.
 fn until(args: &BuildArgs) -> String {
     let mut ends = Vec::new();
     match (&args.until.host_exec, args.exec.as_slice()) {
         (Some(_), _) => ends.push("the host command ends".to_owned()),
         (None, [_, ..]) => ends.push("the commands in it end".to_owned()),
-        (None, []) if has_steps(args) => ends.push("the exercise is over".to_owned()),
+        (None, []) if !args.steps.is_empty() => ends.push("the exercise is over".to_owned()),
         (None, []) => ends.push("it ends by itself".to_owned()),
     }
     ends.extend(

@@ -29,7 +29,7 @@ mod verify;
 pub use access::AccessLine;
 pub use doctor::DoctorReport;
 pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports};
-pub use verify::{ExerciseReport, StepLine, VerifyReport};
+pub use verify::{ExerciseReport, PageLine, PagesLine, StepLine, StepWord, VerdictWord, VerifyReport};
 
 /// What `slim build` did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
