@@ -28,7 +28,7 @@ pub use exercise::{ExerciseArgs, SchemeArg, StepArg, StepArgs};
 pub use explain::ExplainArgs;
 pub use import::ImportArgs;
 pub use trace::TraceArgs;
-pub use values::{ExecCommand, SourceArg, Until, WordsError};
+pub use values::{ExecCommand, Ignored, SourceArg, Until, WordsError};
 pub use verify::VerifyArgs;
 
 /// Columns of the help, whatever the terminal: a help that can be quoted.

@@ -16,6 +16,7 @@ mod captures;
 mod diff;
 mod doctor;
 mod error;
+mod excuses;
 mod exercise;
 mod explain;
 mod export;
@@ -36,6 +37,7 @@ mod strangers;
 mod sweeps;
 mod trace;
 mod verify;
+mod workbench;
 
 pub use error::CommandError;
 

@@ -32,8 +32,19 @@ pub(super) struct Observed {
     pub mountinfo: Option<Vec<u8>>,
     /// How long the container ran.
     pub took: Duration,
+    /// Whether all of the exercise was taken.
+    pub exercised: Exercised,
     /// What people should know.
     pub warnings: Vec<String>,
+}
+
+/// How much of the exercise was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exercised {
+    /// All of it.
+    Whole,
+    /// The time was over, or the user ended it.
+    Cut,
 }
 
 /// Why the trace ended.
@@ -111,7 +122,11 @@ pub(super) async fn observe(
     let took = began.elapsed();
     let capture =
         session.finish(vec![(TARGET, header)])?.pop().ok_or(CommandError::Defect("closed the trace"))?;
-    Ok(Observed { capture, mountinfo, took, warnings })
+    let exercised = match end {
+        End::Done | End::Exited(_) => Exercised::Whole,
+        End::Time | End::Asked => Exercised::Cut,
+    };
+    Ok(Observed { capture, mountinfo, took, exercised, warnings })
 }
 
 /// Lets the trace go on beside `work` until that ends.

@@ -54,6 +54,8 @@ pub struct BuildReport {
     pub generated: Vec<GeneratedLine>,
     /// What was observed.
     pub capture: CaptureSummary,
+    /// Steps of the exercise that the slim image passed before it was written; `null` when it was not proven.
+    pub proven_steps: Option<usize>,
     /// What took how long, in order.
     pub phases: Vec<Phase>,
     /// What may be wrong.
@@ -86,6 +88,8 @@ pub struct BuildFacts<'a> {
     pub generated: &'a GeneratedFiles,
     /// The capture, or the union of several.
     pub capture: &'a Capture,
+    /// See [`BuildReport::proven_steps`].
+    pub proven_steps: Option<usize>,
     /// See [`BuildReport::phases`].
     pub phases: Vec<Phase>,
     /// See [`BuildReport::warnings`].
@@ -271,6 +275,7 @@ impl BuildReport {
             packages: PackageSummary::new(facts.tree, facts.keep, facts.packages),
             generated: generated(facts.generated),
             capture: facts.capture.into(),
+            proven_steps: facts.proven_steps,
             phases: facts.phases,
             warnings: facts.warnings,
             outputs: facts.outputs,

@@ -64,6 +64,7 @@ pub(crate) fn build() -> BuildReport {
         level: Level::Balanced,
         generated: &crate::image::GeneratedFiles::default(),
         capture: &capture::fixture::capture(1),
+        proven_steps: None,
         phases: vec![
             Phase { name: "trace", duration_ns: 12_340_000_000 },
             Phase { name: "plan", duration_ns: 412_000_000 },
