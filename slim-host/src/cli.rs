@@ -30,14 +30,14 @@ pub use captures::{DiffArgs, ExportArgs, MergeArgs, PackagesArgs};
 pub use closure::ClosureArgs;
 pub use config::ConfigArgs;
 pub use doctor::DoctorArgs;
-pub use exercise::{ExerciseArgs, StepArgs};
+pub use exercise::{ExerciseArgs, SchemeArg, StepArg, StepArgs};
 pub use explain::ExplainArgs;
 pub use import::ImportArgs;
 pub use info::InfoArgs;
 pub use pages::{CompletionsArgs, ManArgs};
 pub use report::ReportArgs;
 pub use trace::TraceArgs;
-pub use values::{ExecCommand, SourceArg, Until, WordsError};
+pub use values::{ExecCommand, Ignored, SourceArg, Until, WordsError};
 pub use verify::VerifyArgs;
 pub use watch::WatchArgs;
 

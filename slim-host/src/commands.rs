@@ -17,6 +17,7 @@ mod config;
 mod diff;
 mod doctor;
 mod error;
+mod excuses;
 mod exercise;
 mod explain;
 mod export;
@@ -42,6 +43,7 @@ mod sweeps;
 mod trace;
 mod verify;
 mod watch;
+mod workbench;
 
 use start::Started;
 

@@ -19,8 +19,10 @@ use crate::engine::{ContainerView, Engine, EngineError, MappedPort, OutputChunk}
 mod host;
 mod http;
 pub mod outcome;
+mod pace;
 pub mod plan;
 mod run;
+mod walk;
 
 pub use http::HttpError;
 pub use outcome::{Observed, StepFailure, StepOutcome, StepVerdict};

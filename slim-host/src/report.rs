@@ -20,8 +20,8 @@ mod removed_packages;
 pub mod terminal;
 
 pub use model::{
-    AccessLine, BuildFacts, BuildReport, CaptureSummary, DoctorReport, ExerciseReport, FindingLine, HealRound,
-    ImageName, OutputKind, Phase, StartupReport, StepLine, SweepReport, TraceReport, TraceReports,
+    AccessLine, BuildFacts, BuildReport, CaptureSummary, DoctorReport, ExerciseReport, FindingLine,
+    HealRound, ImageName, OutputKind, Phase, StartupReport, StepLine, SweepReport, TraceReport, TraceReports,
     VerifyReport, WatchReport, WatchedImage, WrittenOutput,
 };
 pub use removed::{Extent, RemovedDirectory};

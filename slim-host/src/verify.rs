@@ -25,13 +25,14 @@ use crate::{
 };
 
 mod absent;
+mod starts;
 mod steps;
 mod words;
 
 use absent::Search;
 pub use absent::examine;
 pub use steps::Difference;
-pub use words::loader_errors;
+pub use words::{complaints, loader_errors};
 
 /// Most findings of a kind that are told; a slim image that lacks more is not healed by reading them.
 const MOST: usize = 10_000;
@@ -134,6 +135,11 @@ pub enum Finding {
         /// Its line (quoted).
         line: String,
     },
+    /// The container wrote an error that its source does not write.
+    Log {
+        /// The line (quoted).
+        line: String,
+    },
 }
 
 /// A name that the slim image lacks.
@@ -161,6 +167,12 @@ pub struct Missing {
 /// Why nothing can be said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
+    /// The way in which it is run is wrong, or the source image is.
+    #[error("the container of the source image does not start: {why}")]
+    SourceNotStarted {
+        /// The engine's words (quoted).
+        why: String,
+    },
     /// The exercise is wrong, or the source image is.
     #[error("step {step} fails on the source image already: {why}")]
     SourceFails {
@@ -193,6 +205,7 @@ pub fn judge(plan: &Plan, source: &Trial, slim: &Trial, trees: Trees<'_>, ignore
     let known: BTreeSet<String> = loader_errors(&source.log).into_iter().collect();
     let lines = loader_errors(&slim.log).into_iter().filter(|line| !known.contains(line));
     findings.extend(lines.take(MOST).map(|line| Finding::Loader { line }));
+    findings.extend(words::news(&source.log, &slim.log).into_iter().map(|line| Finding::Log { line }));
     match (findings.is_empty(), slim.lost) {
         (false, _) => Verdict::Fail { findings },
         (true, 0) => Verdict::Pass,
@@ -203,6 +216,9 @@ pub fn judge(plan: &Plan, source: &Trial, slim: &Trial, trees: Trees<'_>, ignore
 /// Why the source image's trial cannot judge another.
 #[must_use]
 pub fn doubt(source: &Trial) -> Option<Doubt> {
+    if let Some(why) = &source.refused {
+        return Some(Doubt::SourceNotStarted { why: why.clone() });
+    }
     source.outcomes.iter().find_map(|outcome| {
         let why = outcome.failure()?;
         Some(Doubt::SourceFails { step: outcome.name.clone(), why })
@@ -227,10 +243,21 @@ impl Finding {
     /// The finding with this count of lookups, where it is one of a name.
     #[must_use]
     pub fn counted(&self, count: u64) -> Self {
+        let counted = |missing: &Missing| Missing { count, ..missing.clone() };
         match self {
-            Self::Missing(missing) => Self::Missing(Missing { count, ..missing.clone() }),
-            Self::Unrunnable(missing) => Self::Unrunnable(Missing { count, ..missing.clone() }),
-            Self::NotStarted { .. } | Self::Step { .. } | Self::Loader { .. } => self.clone(),
+            Self::Missing(missing) => Self::Missing(counted(missing)),
+            Self::Unrunnable { missing, interpreter } => {
+                Self::Unrunnable { missing: counted(missing), interpreter: interpreter.clone() }
+            }
+            Self::Unlisted { directory, missing } => {
+                Self::Unlisted { directory: directory.clone(), missing: counted(missing) }
+            }
+            Self::Suspect(missing) => Self::Suspect(counted(missing)),
+            Self::NotStarted { .. }
+            | Self::Step { .. }
+            | Self::Shorter { .. }
+            | Self::Loader { .. }
+            | Self::Log { .. } => self.clone(),
         }
     }
 
@@ -242,7 +269,11 @@ impl Finding {
             | Self::Unrunnable { missing, .. }
             | Self::Unlisted { missing, .. }
             | Self::Suspect(missing) => Some(missing),
-            Self::NotStarted { .. } | Self::Step { .. } | Self::Shorter { .. } | Self::Loader { .. } => None,
+            Self::NotStarted { .. }
+            | Self::Step { .. }
+            | Self::Shorter { .. }
+            | Self::Loader { .. }
+            | Self::Log { .. } => None,
         }
     }
 
@@ -258,7 +289,8 @@ impl Finding {
             | Self::Unlisted { .. }
             | Self::Suspect(_)
             | Self::Shorter { .. }
-            | Self::Loader { .. } => None,
+            | Self::Loader { .. }
+            | Self::Log { .. } => None,
         };
         asked.into_iter().chain(interpreter).collect()
     }
@@ -301,6 +333,9 @@ impl fmt::Display for Finding {
                 f.write_str("differs (--include those that matter)")
             }
             Self::Loader { line } => write!(f, "the container says: {line}"),
+            Self::Log { line } => {
+                write!(f, "the container's log has an error that the source's has not: {line}")
+            }
         }
     }
 }
@@ -321,7 +356,7 @@ fn kind<S: serde::Serializer>(kind: &AccessKind, serializer: S) -> Result<S::Ok,
 fn exit_code(observed: &Observed) -> Option<i64> {
     match observed {
         Observed::Exit { code, .. } => Some(*code),
-        Observed::Nothing | Observed::Answer(_) => None,
+        Observed::Nothing | Observed::Answer(_) | Observed::Pages(_) => None,
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::ClosureArgs;
 use super::exercise::StepArgs;
-use super::values::{CommandEdit, ExecCommand, SourceArg, duration};
+use super::values::{CommandEdit, ExecCommand, Ignored, SourceArg, duration};
 use crate::engine::{Publish, VolumeSpec};
 use crate::image::config::{EnvEdit, ExposedPorts, LabelEdit, VolumeEdit, WorkdirEdit};
 use crate::image::{self, Compression, Edits};
@@ -21,6 +21,8 @@ waits for the end of the exercise: a duration, the container's own end, a
 command on the host or inside, Ctrl-C or Enter. Then it removes the container
 and builds. What the exercise does not touch will be missing, so let it do what
 production does: all endpoints, all signals, the health check, the shutdown.
+With an exercise the slim image is proven before it is written (--no-verify
+saves the time: the exercise runs twice more, on the source and on the result).
 
 With --from nothing runs: the image is built from captures that `slim trace` or
 --capture wrote before. A file is kept when any of the captures used it.";
@@ -157,18 +159,35 @@ pub struct BuildArgs {
     ///
     /// Each runs inside without a shell, as `docker exec` does; the end of the last ends the trace, unless
     /// --host-exec follows. What they use is kept as well. A command that needs a shell names it (sh -c '...'), and the shell is kept then.
-    #[arg(long, value_name = "CMD", help_heading = "Exercise", conflicts_with_all = ["from", "until_exit"])]
+    #[arg(
+        long,
+        value_name = "CMD",
+        help_heading = "Steps of the exercise",
+        conflicts_with_all = ["from", "until_exit"]
+    )]
     pub exec: Vec<ExecCommand>,
 
     /// Steps with expectations.
     #[command(flatten)]
     pub steps: StepArgs,
 
-    /// Prove the slim image before it is written
+    /// Prove the slim image before it is written; done whenever there is an exercise
     ///
-    /// As `slim verify` does, with the exercise of this command line. An image that fails is not written (exit 8).
-    #[arg(long, help_heading = "Proof", conflicts_with = "dry_run")]
+    /// As `slim verify` does: a probe, --exec, --host-exec or a file of this command line is an exercise, and so is
+    /// --until-exit where --verify is said. It runs twice more for that, on the source image and on the slim one. An
+    /// image that fails is not written (exit 8).
+    #[arg(long, help_heading = "Proof", conflicts_with_all = ["dry_run", "no_verify"])]
     pub verify: bool,
+
+    /// Write the slim image without a proof
+    #[arg(long, help_heading = "Proof", conflicts_with = "heal")]
+    pub no_verify: bool,
+
+    /// No finding: GLOB, log:TEXT or body:STEP (repeatable)
+    ///
+    /// As in `slim verify`. What --exclude leaves out is none anyway.
+    #[arg(long, value_name = "WHAT", help_heading = "Proof", conflicts_with = "no_verify")]
+    pub ignore: Vec<Ignored>,
 
     /// Add what the proof finds missing, and prove again, at most so often [default: 10]
     ///
@@ -213,7 +232,7 @@ pub struct TraceUntil {
     /// (80 is the container's, the value is the host's; SLIM_PORT_53_UDP for UDP) and SLIM_PORT when there is one
     /// only. It starts right after the container (and after --exec), so it has to wait until the application answers,
     /// for instance with `curl --retry-connrefused --retry 10`. When it fails, nothing is built.
-    #[arg(long, value_name = "CMD", help_heading = "Exercise", conflicts_with = "from")]
+    #[arg(long, value_name = "CMD", help_heading = "Steps of the exercise", conflicts_with = "from")]
     pub host_exec: Option<String>,
 }
 

@@ -78,6 +78,24 @@ fn exec_is_split_into_words() {
 }
 
 #[test]
+fn steps_of_an_exercise() {
+    let args = build("slim build --http-probe image");
+    assert_eq!(args.steps.http_probe, Some(SchemeArg::Http));
+    assert!(!args.steps.is_empty() && !args.verify && !args.no_verify);
+    let args =
+        build("slim build --http-probe=https --http-crawl --openapi=/api.json --http-limits depth=1 image");
+    assert_eq!(args.steps.http_probe, Some(SchemeArg::Https));
+    assert_eq!(args.steps.http_crawl.as_deref(), Some("/"));
+    assert_eq!(args.steps.openapi.as_deref(), Some("/api.json"));
+    assert_eq!(args.steps.http_limits.map(|limits| limits.depth), Some(1));
+    let args = build("slim build --http-crawl=/docs --openapi --step tcp:6379 --step restart image");
+    assert_eq!(args.steps.http_crawl.as_deref(), Some("/docs"));
+    assert_eq!(args.steps.openapi.as_deref(), Some(""));
+    assert_eq!(args.steps.step, [StepArg::Tcp(Some(6379)), StepArg::Restart]);
+    assert!(build("slim build image").steps.is_empty());
+}
+
+#[test]
 fn trace_takes_containers_or_images_and_a_host_command() {
     let args = trace("slim trace web worker -o f --for 5m -- make -j test");
     assert_eq!(args.containers, ["web", "worker"]);
@@ -156,6 +174,16 @@ fn wrong_use_is_exit_2() {
         ("slim build --exec ' x", ValueValidation),
         ("slim build --until-exit --host-exec y x", ArgumentConflict),
         ("slim build --until-exit --exec y x", ArgumentConflict),
+        ("slim build --verify --no-verify x", ArgumentConflict),
+        ("slim build --no-verify --heal x", ArgumentConflict),
+        ("slim build --http-probe=ftp x", InvalidValue),
+        ("slim build --http-header a:b x", MissingRequiredArgument),
+        ("slim build --http-crawl --http-body a x", MissingRequiredArgument),
+        ("slim build --http-path / --http-limits depth=1 x", MissingRequiredArgument),
+        ("slim build --http-crawl --http-limits pages=0 x", ValueValidation),
+        ("slim build --step sit x", ValueValidation),
+        ("slim verify a b --http-path / --starts 0", ValueValidation),
+        ("slim verify a b --http-path / --ignore etc", ValueValidation),
         ("slim build --from c x cmd", ArgumentConflict),
         ("slim build --from c --capture f x", ArgumentConflict),
         ("slim build --from c --for 1s x", ArgumentConflict),

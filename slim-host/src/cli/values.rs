@@ -129,6 +129,30 @@ fn split_words(text: &str) -> Result<Vec<String>, WordsError> {
     Ok(words)
 }
 
+/// What `--ignore` excuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ignored {
+    /// Names of this pattern.
+    Names(String),
+    /// Lines of the log with this text.
+    Log(String),
+    /// The body of the step of this name.
+    Body(String),
+}
+
+impl FromStr for Ignored {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            _ if text.starts_with('/') => Ok(Self::Names(text.to_owned())),
+            Some(("log", part)) if !part.is_empty() => Ok(Self::Log(part.to_owned())),
+            Some(("body", step)) if !step.is_empty() => Ok(Self::Body(step.to_owned())),
+            Some(_) | None => Err("write /a/glob, log:TEXT or body:STEP".to_owned()),
+        }
+    }
+}
+
 /// `30s`, `5m`, `1h 30m`; never zero.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
@@ -205,6 +229,20 @@ mod tests {
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         for bad in ["", "5", "0s", "-1s", "forever"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn excuses() {
+        for (text, ignored) in [
+            ("/a:b/**", Ignored::Names("/a:b/**".into())),
+            ("log:a: b", Ignored::Log("a: b".into())),
+            ("body:GET /", Ignored::Body("GET /".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(ignored));
+        }
+        for bad in ["", "log:", "body:", "etc", "x:y"] {
+            assert!(bad.parse::<Ignored>().is_err(), "{bad}");
         }
     }
 

@@ -2,7 +2,11 @@
 
 use clap::Args;
 
-use super::{build::DockerRunArgs, exercise::StepArgs, values::ExecCommand};
+use super::{
+    build::DockerRunArgs,
+    exercise::StepArgs,
+    values::{ExecCommand, Ignored},
+};
 
 pub(super) const LONG_ABOUT: &str = "\
 Prove that a slim image does what its source does.
@@ -47,11 +51,18 @@ pub struct VerifyArgs {
     /// Wait until the container ends by itself, with exit code 0
     #[arg(long, help_heading = "Steps of the exercise")]
     pub until_exit: bool,
-    /// Names that may be missing, by pattern (repeatable)
+    /// Start each image so often, with the exercise each time
     ///
-    /// A glob as in `slim build --include`: a file that is left out on purpose is no finding.
-    #[arg(long, value_name = "GLOB")]
-    pub ignore: Vec<String>,
+    /// For applications that do not do the same at every start. What is missing at any start is found; a step that fails
+    /// at some starts of the slim image is a finding, unless it does so on the source image as well.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub starts: u32,
+    /// No finding: GLOB, log:TEXT or body:STEP (repeatable)
+    ///
+    /// GLOB is a pattern as in `slim build --include`, for names that are left out on purpose; log:TEXT excuses lines of
+    /// the log with this text, body:STEP the answer's body of the step of this name.
+    #[arg(long, value_name = "WHAT")]
+    pub ignore: Vec<Ignored>,
     /// Options of `docker run`, for both containers.
     #[command(flatten)]
     pub run: DockerRunArgs,

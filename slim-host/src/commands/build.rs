@@ -6,11 +6,10 @@ use std::{
 };
 
 use self::{output::Destination, plan::Planned};
-use super::{CommandError, Context, captures::Captures, run, signals::Signals, source, state};
+use super::{CommandError, Context, captures::Captures, run, source, state, workbench::Workbench};
 use crate::{
     capture::{self, AccessKey, AccessKind, Capture, Outcome},
     cli::BuildArgs,
-    engine::{Cleanup, Engine},
     image::{BuildRequest, Compression, Created, ImageName, Provenance, SlimImage},
     output::{Amount, Counter, Output},
     path::{ImagePath, quote},
@@ -29,40 +28,27 @@ pub(super) use plan::{Choices, Subject};
 /// # Errors
 /// Whatever keeps the slim image from being built.
 pub(super) async fn execute(context: &Context, args: &BuildArgs) -> Result<(), CommandError> {
-    let engine = Engine::connect(context.host.as_deref()).await?;
-    let cleanup = Cleanup::new(engine.clone());
-    let signals = Signals::listen().map_err(|source| CommandError::Io {
-        operation: "listen for",
-        path: "signals".into(),
-        source,
-    })?;
-    let result = tokio::select! {
-        built = build(context, args, &engine, &cleanup, &signals) => built,
-        () = signals.fatal() => Err(CommandError::Interrupted),
-    };
-    for failure in cleanup.finish().await {
-        context.output.warning(format!("a container of ours is left: {failure}"));
-    }
-    result
+    let bench = Workbench::open(context).await?;
+    bench.tidy(context, build(context, args, &bench)).await
 }
 
-async fn build(
-    context: &Context,
-    args: &BuildArgs,
-    engine: &Engine,
-    cleanup: &Cleanup,
-    signals: &Signals,
-) -> Result<(), CommandError> {
+async fn build(context: &Context, args: &BuildArgs, bench: &Workbench) -> Result<(), CommandError> {
+    let Workbench { engine, cleanup, signals } = bench;
     let image = engine.image(&args.image).await?;
     // Everything that a wrong line could spoil is looked at before the work.
     let choices = Choices { rules: super::rules::of(args)?, package_data: args.package_data };
-    let exercise = heal::exercise(args)?;
+    let mut proof = heal::exercise(args, &choices.rules)?;
     let destination = Destination::choose(engine, &image, args).await?;
     let mut phases = Vec::new();
 
     let (captures, mountinfo, mut warnings) = if args.from.is_empty() {
-        let observed = run::observe(engine, &image, args, cleanup, signals, &context.output).await?;
+        let mut observed = run::observe(engine, &image, args, cleanup, signals, &context.output).await?;
         phases.push(phase("trace", observed.took));
+        let asked = args.verify || args.heal.is_some();
+        if observed.exercised == run::Exercised::Cut && !asked && proof.take().is_some() {
+            // More than was traced cannot be asked of the slim image.
+            observed.warnings.push("not proven, for the exercise was cut short".to_owned());
+        }
         (Captures::from(observed.capture), observed.mountinfo, observed.warnings)
     } else {
         (Captures::read(&args.from, &image.identity())?, None, Vec::new())
@@ -79,10 +65,14 @@ async fn build(
         off_thread("planned the slim image", move || Planned::new(image, files, capture, choices)).await?;
     drop(progress);
     phases.push(phase("plan", began.elapsed()));
-    let heal::Proven { planned, rounds } = if let Some(plan) = &exercise {
+    let heal::Proven { planned, rounds } = if let Some((plan, excuses)) = &proof {
         let began = Instant::now();
-        let proven =
-            heal::Proof { context, args, cleanup, destination: &destination, plan }.of(planned).await?;
+        let proof = heal::Proof { context, args, cleanup, destination: &destination, plan, excuses };
+        let proven = proof.of(planned).await.inspect_err(|error| {
+            if matches!(error, CommandError::NotVerified { .. } | CommandError::Inconclusive(_)) {
+                context.output.note("nothing is written; --no-verify writes the slim image unproven");
+            }
+        })?;
         phases.push(phase("verify", began.elapsed()));
         proven
     } else {
@@ -116,6 +106,7 @@ async fn build(
         generated: &planned.plan.data.generated,
         capture: &planned.capture,
         rounds,
+        proven_steps: proof.as_ref().map(|(plan, _)| plan.steps().len()),
         phases,
         warnings,
         outputs: written,

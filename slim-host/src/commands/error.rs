@@ -259,11 +259,13 @@ pub enum CommandError {
     Plan(#[from] PlanError),
     /// Nothing to verify with.
     #[error(
-        "there is no exercise: name steps with --http-path, --exec, --host-exec, --until-exit or --exercise"
+        "there is no exercise: name steps with --http-path, --http-crawl, --openapi, --step, --exec, --host-exec, --until-exit or --exercise"
     )]
     NoExercise,
     /// An exercise beside --from, which runs nothing.
-    #[error("--from runs nothing, so nothing takes the steps of the exercise: add --verify or --heal")]
+    #[error(
+        "--from runs nothing, so nothing takes the steps of the exercise: take --no-verify or --dry-run away, or add --verify or --heal"
+    )]
     IdleExercise,
     /// The slim image does not do what its source does.
     #[error("the slim image does not do what its source does: {}", counted(*.findings))]

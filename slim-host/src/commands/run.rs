@@ -32,8 +32,19 @@ pub(super) struct Observed {
     pub mountinfo: Option<Vec<u8>>,
     /// How long the container ran.
     pub took: Duration,
+    /// Whether all of the exercise was taken.
+    pub exercised: Exercised,
     /// What people should know.
     pub warnings: Vec<String>,
+}
+
+/// How much of the exercise was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exercised {
+    /// All of it.
+    Whole,
+    /// The time was over, or the user ended it.
+    Cut,
 }
 
 /// Why the trace ended.
@@ -111,7 +122,11 @@ pub(super) async fn observe(
     let took = began.elapsed();
     let capture =
         session.finish(vec![(TARGET, header)])?.pop().ok_or(CommandError::Defect("closed the trace"))?;
-    Ok(Observed { capture, mountinfo, took, warnings })
+    let exercised = match end {
+        End::Done | End::Exited(_) => Exercised::Whole,
+        End::Time | End::Asked => Exercised::Cut,
+    };
+    Ok(Observed { capture, mountinfo, took, exercised, warnings })
 }
 
 /// Lets the trace go on beside `work` until that ends.
@@ -183,7 +198,7 @@ async fn end_of_trace(drive: &Drive<'_>, signals: &Signals) -> Result<End, Comma
     let Drive { engine, container, args, .. } = drive;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let mut exercise = pin!(exercise(drive, stopped));
-    let has_exercise = has_steps(args) || args.until.host_exec.is_some() || !args.exec.is_empty();
+    let has_exercise = !args.steps.is_empty() || args.until.host_exec.is_some() || !args.exec.is_empty();
     let end = tokio::select! {
         done = &mut exercise, if has_exercise => return done.map(|()| End::Done),
         // A command on the host may well outlive the container that it talks to.
@@ -263,17 +278,13 @@ pub(super) async fn enter() {
     }
 }
 
-fn has_steps(args: &BuildArgs) -> bool {
-    args.steps.http_probe || !args.steps.http_path.is_empty() || args.steps.exercise.is_some()
-}
-
 /// What ends the trace, in words.
 fn until(args: &BuildArgs) -> String {
     let mut ends = Vec::new();
     match (&args.until.host_exec, args.exec.as_slice()) {
         (Some(_), _) => ends.push("the host command ends".to_owned()),
         (None, [_, ..]) => ends.push("the commands in it end".to_owned()),
-        (None, []) if has_steps(args) => ends.push("the exercise is over".to_owned()),
+        (None, []) if !args.steps.is_empty() => ends.push("the exercise is over".to_owned()),
         (None, []) => ends.push("it ends by itself".to_owned()),
     }
     ends.extend(

@@ -1,14 +1,17 @@
 //! What became of a step: a verdict against its own expectation, and what was observed, to compare with another image.
 
-use std::{fmt, time::Duration};
-
-use sha2::{Digest as _, Sha256};
+use std::time::Duration;
 
 use super::http::HttpError;
 use crate::engine::EngineError;
 
-/// Bytes of an answer or an output that are kept to be shown; the digest is over all of them.
-const HEAD: usize = 64 << 10;
+mod body;
+mod pages;
+
+#[cfg(test)]
+pub(crate) use body::fixture;
+pub use body::{BodyDigest, BodyReader};
+pub use pages::{Cut, Page, PageAnswer, Pages};
 
 /// What became of one step.
 #[derive(Debug)]
@@ -33,6 +36,15 @@ pub enum StepVerdict {
         /// At which attempt, from 1.
         attempts: u32,
     },
+    /// Not at every start of the container.
+    Sometimes {
+        /// At how many starts it failed.
+        failed: u32,
+        /// How many starts there were.
+        starts: u32,
+        /// Why, at the first of them (quoted).
+        why: String,
+    },
     /// At no attempt; the last one's reason.
     Failed(StepFailure),
 }
@@ -51,6 +63,8 @@ pub enum Observed {
     },
     /// An answer over HTTP.
     Answer(Answer),
+    /// Many of them.
+    Pages(Pages),
 }
 
 /// An answer over HTTP.
@@ -62,6 +76,9 @@ pub struct Answer {
     pub body: BodyDigest,
     /// Whether the same request has the same answer.
     pub stability: Stability,
+    /// Where it leads instead (quoted, as the container has it); `None` when it is no redirect. Never compared, for it
+    /// may hold the container's address.
+    pub redirect: Option<String>,
 }
 
 /// Whether the same request, asked twice, had the same answer.
@@ -73,96 +90,6 @@ pub enum Stability {
     Stable,
     /// No: it holds a time, a random number or a count.
     Volatile,
-}
-
-/// Bytes that came from a container: their digest, and as many of them as can be shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BodyDigest {
-    digest: String,
-    head: Vec<u8>,
-    len: u64,
-}
-
-impl BodyDigest {
-    /// Begins with no bytes.
-    #[must_use]
-    pub fn begin() -> BodyReader {
-        BodyReader { hash: Sha256::new(), head: Vec::new(), len: 0 }
-    }
-
-    /// The digest of all bytes, `sha256:...`.
-    #[must_use]
-    pub fn digest(&self) -> &str {
-        &self.digest
-    }
-
-    /// The first 64 KiB.
-    #[must_use]
-    pub fn head(&self) -> &[u8] {
-        &self.head
-    }
-
-    /// How many bytes there were.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether there were none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Whether `text` is in the first 64 KiB; the empty text always is.
-    #[must_use]
-    pub fn contains(&self, text: &str) -> bool {
-        text.is_empty() || self.head.windows(text.len()).any(|window| window == text.as_bytes())
-    }
-}
-
-/// A log does not show whole bodies.
-impl fmt::Debug for BodyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BodyDigest({} bytes, {})", self.len, self.digest)
-    }
-}
-
-/// A [`BodyDigest`] on its way.
-#[derive(Debug)]
-pub struct BodyReader {
-    hash: Sha256,
-    head: Vec<u8>,
-    len: u64,
-}
-
-impl BodyReader {
-    /// Takes in more bytes.
-    pub fn add(&mut self, bytes: &[u8]) {
-        self.hash.update(bytes);
-        let room = HEAD.saturating_sub(self.head.len()).min(bytes.len());
-        self.head.extend_from_slice(bytes.get(..room).unwrap_or_default());
-        self.len = self.len.saturating_add(bytes.len() as u64);
-    }
-
-    /// Bytes so far.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether there are none so far.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// All bytes are in.
-    #[must_use]
-    pub fn end(self) -> BodyDigest {
-        let hex: String = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        BodyDigest { digest: format!("sha256:{hex}"), head: self.head, len: self.len }
-    }
 }
 
 /// Why a step was not as expected.
@@ -195,6 +122,22 @@ pub enum StepFailure {
     Lacks {
         /// What was looked for.
         text: String,
+    },
+    /// Pages that answered with another status than they have to.
+    #[error("{page} {why}{}", more(*.others))]
+    Page {
+        /// Path of the first.
+        page: String,
+        /// What it did.
+        why: String,
+        /// How many others there are.
+        others: usize,
+    },
+    /// Nothing that was asked for is an OpenAPI document.
+    #[error("no OpenAPI document (JSON) at {tried}: name its path")]
+    NoDocument {
+        /// The paths.
+        tried: String,
     },
     /// A command or the container ended otherwise.
     #[error("ended with exit code {got} instead of {expected}")]
@@ -244,6 +187,10 @@ pub enum StepFailure {
     NoHealthcheck,
 }
 
+fn more(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(", and {others} more pages fail") }
+}
+
 impl StepFailure {
     /// Whether trying again is of no use: it was tried for as long as may be, or can never be otherwise.
     pub(super) fn is_final(&self) -> bool {
@@ -254,6 +201,9 @@ impl StepFailure {
             | Self::NotRun(_)
             | Self::NoAddress { .. }
             | Self::WhichPort { .. }
+            // Pages have been tried again one by one.
+            | Self::Page { .. }
+            | Self::NoDocument { .. }
             | Self::NoHealthcheck => true,
             Self::Http(_)
             | Self::Status { .. }
@@ -264,12 +214,22 @@ impl StepFailure {
     }
 }
 
+impl Observed {
+    /// How often something was asked for until it was as expected, from 1.
+    pub(super) fn attempts(&self) -> u32 {
+        match self {
+            Self::Pages(pages) => pages.attempts(),
+            Self::Nothing | Self::Exit { .. } | Self::Answer(_) => 1,
+        }
+    }
+}
+
 impl StepVerdict {
     /// Whether it was as expected in the end.
     #[must_use]
     pub fn is_good(&self) -> bool {
         match self {
-            Self::Passed | Self::Flaky { .. } => true,
+            Self::Passed | Self::Flaky { .. } | Self::Sometimes { .. } => true,
             Self::Failed(_) => false,
         }
     }
@@ -280,7 +240,7 @@ impl StepOutcome {
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         match &self.verdict {
-            StepVerdict::Passed | StepVerdict::Flaky { .. } => None,
+            StepVerdict::Passed | StepVerdict::Flaky { .. } | StepVerdict::Sometimes { .. } => None,
             StepVerdict::Failed(why) => {
                 let causes = std::iter::successors(std::error::Error::source(why), |cause| cause.source());
                 let whole = causes.fold(why.to_string(), |mut text, cause| {
@@ -297,34 +257,8 @@ impl StepOutcome {
 }
 
 #[cfg(test)]
-pub(crate) mod fixture {
-    use super::*;
-
-    /// What these bytes are as a body.
-    pub(crate) fn body(bytes: &[u8]) -> BodyDigest {
-        let mut reader = BodyDigest::begin();
-        reader.add(bytes);
-        reader.end()
-    }
-}
-
-#[cfg(test)]
 mod tests {
-    use super::{fixture::body, *};
-
-    #[test]
-    fn bodies_are_bounded_and_their_digest_is_whole() {
-        let long = vec![b'a'; HEAD + 1];
-        let (whole, cut) = (body(&long), body(&long[1..]));
-        assert_eq!((whole.len(), whole.head().len()), (HEAD as u64 + 1, HEAD));
-        assert_eq!(whole.head(), cut.head());
-        assert_ne!(whole, cut);
-        assert_eq!(
-            body(b"").digest(),
-            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
-        assert!(body(b"abc").contains("bc") && body(b"").contains("") && !body(b"abc").contains("d"));
-    }
+    use super::*;
 
     #[test]
     fn failures_are_one_harmless_line() {

@@ -4,27 +4,31 @@
 //! and paths of the container and never an address, so it cannot lead anywhere else; after a step that ends the
 //! container only a restart may follow.
 //!
-//! Non-goals: TLS (a probe speaks plain HTTP/1.1; `host` steps run any client), and redirects (the answer that leads
+//! Non-goals: certificates and HTTP/2 (`host` steps run any client), and redirects (to a probe, the answer that leads
 //! elsewhere is the answer).
 
 use std::{fmt, path::Path, time::Duration};
 
-use hyper::{
-    Method,
-    header::{HeaderName, HeaderValue},
-};
-
+use super::outcome::{Observed, StepOutcome, StepVerdict};
 use crate::path::quote;
 
 mod file;
+mod request;
+mod walk;
 
 pub use file::PlanError;
+pub(super) use request::is_path;
+pub use request::{HttpRequest, Scheme, header, method};
+pub use walk::{Document, Guide, KnownPage, Walk, WalkLimits};
 
 /// How long a step waits for the application to answer at all, when nothing else is said: a database on a busy machine
 /// takes tens of seconds to make its first files.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a probe whose answer is not the expected one is asked again.
 const RETRIES: u32 = 2;
+/// How often one is that was not the expected one at first on the image that it is compared with: ten answers of an
+/// endpoint that fails every other time are all wrong once in a thousand.
+const RETRIES_WHERE_FLAKY: u32 = 9;
 /// What a step of the slim image has beyond a multiple of the time that the source image took.
 const HEADROOM: Duration = Duration::from_secs(5);
 /// Most steps of one plan.
@@ -66,6 +70,8 @@ pub enum BodyRule {
 pub enum Action {
     /// Asks over HTTP.
     Http(HttpRequest),
+    /// Asks for many pages over HTTP.
+    Walk(Walk),
     /// Connects, and hangs up.
     Tcp {
         /// The container's port; the only exposed one when there is none.
@@ -98,67 +104,14 @@ pub enum Action {
     Restart,
 }
 
-/// An HTTP request to the container.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HttpRequest {
-    /// The container's port; the only exposed one when there is none.
-    pub port: Option<u16>,
-    /// The method.
-    pub method: Method,
-    /// Path with query, beginning with `/`.
-    pub path: String,
-    /// Headers beside `Host` and `Content-Length`.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The body that is sent.
-    pub body: Vec<u8>,
-    /// The expected status; any below 400 when there is none.
-    pub status: Option<u16>,
-    /// What the answer's body has to contain; empty for anything.
-    pub contains: String,
-}
-
-impl HttpRequest {
-    /// A GET of `path`, which has to be answered with a status below 400.
-    ///
-    /// # Errors
-    /// When `path` is no path of a URL.
-    pub fn get(path: &str) -> Result<Self, PlanError> {
-        let uri: Result<hyper::Uri, _> = path.parse();
-        let is_path =
-            path.starts_with('/') && uri.is_ok_and(|uri| uri.authority().is_none() && uri.scheme().is_none());
-        if !is_path {
-            return Err(PlanError::Path { path: quote(path.as_bytes()) });
-        }
-        Ok(Self {
-            port: None,
-            method: Method::GET,
-            path: path.to_owned(),
-            headers: Vec::new(),
-            body: Vec::new(),
-            status: None,
-            contains: String::new(),
-        })
-    }
-
-    /// Whether asking again changes nothing (RFC 9110, 9.2.1).
-    #[must_use]
-    pub fn is_safe(&self) -> bool {
-        self.method.is_safe()
-    }
-
-    /// Whether `status` is an expected one.
-    #[must_use]
-    pub fn expects(&self, status: u16) -> bool {
-        self.status.map_or(status < 400, |expected| status == expected)
-    }
-}
-
 impl Step {
     /// A step with the usual patience, retries and name of its action.
     #[must_use]
     pub fn new(action: Action) -> Self {
-        let retries = match action {
-            Action::Http(_) => RETRIES,
+        let (retries, patience) = match &action {
+            Action::Http(_) => (RETRIES, PATIENCE),
+            // The limit of its time counts from the first answer.
+            Action::Walk(walk) => (RETRIES, PATIENCE.saturating_add(walk.limits.time)),
             // Whether a command may be run twice, only its author knows.
             Action::Tcp { .. }
             | Action::Exec { .. }
@@ -166,10 +119,10 @@ impl Step {
             | Action::Healthcheck
             | Action::Wait { .. }
             | Action::Stop
-            | Action::Restart => 0,
+            | Action::Restart => (0, PATIENCE),
         };
         let name = quote(action.to_string().as_bytes());
-        Self { name, action, patience: PATIENCE, retries, body: BodyRule::default() }
+        Self { name, action, patience, retries, body: BodyRule::default() }
     }
 }
 
@@ -177,10 +130,8 @@ impl Step {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(request) => {
-                write!(f, "{} {}", request.method, request.path)?;
-                request.port.map_or(Ok(()), |port| write!(f, " (port {port})"))
-            }
+            Self::Http(request) => write!(f, "{} {}", request.method, request.address()),
+            Self::Walk(walk) => walk.fmt(f),
             Self::Tcp { port: Some(port) } => write!(f, "connect to port {port}"),
             Self::Tcp { port: None } => f.write_str("connect"),
             Self::Exec { command, .. } => write!(f, "exec {}", command.join(" ")),
@@ -197,7 +148,7 @@ impl Action {
     /// Whether the step can do nothing once the container has ended. A command on the host may outlive it.
     pub(super) fn needs_container(&self) -> bool {
         match self {
-            Self::Http(_) | Self::Tcp { .. } | Self::Exec { .. } | Self::Healthcheck => true,
+            Self::Http(_) | Self::Walk(_) | Self::Tcp { .. } | Self::Exec { .. } | Self::Healthcheck => true,
             Self::Host { .. } | Self::Wait { .. } | Self::Stop | Self::Restart => false,
         }
     }
@@ -207,6 +158,7 @@ impl Action {
         match self {
             Self::Stop | Self::Wait { .. } => true,
             Self::Http(_)
+            | Self::Walk(_)
             | Self::Tcp { .. }
             | Self::Exec { .. }
             | Self::Host { .. }
@@ -270,6 +222,36 @@ impl Plan {
         plan
     }
 
+    /// This plan for an image that shall do what another did with these outcomes: [`Self::paced`]; what was flaky there
+    /// is given more attempts, and of a walk the pages are asked for that it gave.
+    #[must_use]
+    pub fn after(&self, outcomes: &[StepOutcome]) -> Self {
+        let mut plan = self.paced(outcomes.iter().map(|outcome| outcome.took));
+        for (step, outcome) in plan.steps.iter_mut().zip(outcomes) {
+            match outcome.verdict {
+                StepVerdict::Flaky { .. } | StepVerdict::Sometimes { .. } => {
+                    step.retries = step.retries.max(RETRIES_WHERE_FLAKY);
+                }
+                StepVerdict::Passed | StepVerdict::Failed(_) => {}
+            }
+            if let (Action::Walk(walk), Observed::Pages(pages)) = (&mut step.action, &outcome.observed) {
+                walk.known = pages.known();
+            }
+        }
+        plan
+    }
+
+    /// Takes the bodies of the step of this name out of the comparison.
+    ///
+    /// # Errors
+    /// When no step has it.
+    pub fn ignore_body(&mut self, name: &str) -> Result<(), PlanError> {
+        let step = self.steps.iter_mut().find(|step| step.name == name);
+        let step = step.ok_or_else(|| PlanError::NoStep { step: quote(name.as_bytes()) })?;
+        step.body = BodyRule::Ignored;
+        Ok(())
+    }
+
     /// This plan, then `other`.
     ///
     /// # Errors
@@ -283,24 +265,6 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_paths_of_the_container_are_asked() {
-        for good in ["/", "/a?b=c&d", "/a%20b"] {
-            assert_eq!(HttpRequest::get(good).unwrap().path, good);
-        }
-        for bad in ["", "a", "http://example.org/", "*", "/a b", "/\n", "example.org:80"] {
-            assert!(matches!(HttpRequest::get(bad), Err(PlanError::Path { .. })), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn expected_statuses() {
-        let any = HttpRequest::get("/").unwrap();
-        assert!(any.expects(200) && any.expects(302) && !any.expects(404) && !any.expects(500));
-        let teapot = HttpRequest { status: Some(418), ..any };
-        assert!(teapot.expects(418) && !teapot.expects(200));
-    }
 
     #[test]
     fn a_slim_image_is_waited_for_as_its_source_was() {

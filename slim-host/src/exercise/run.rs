@@ -6,17 +6,13 @@
 //! Waiting for the application is no retry: while nobody listens yet, a probe asks again until its patience ends, and
 //! only an answer counts as an attempt.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::process::ExitStatusExt as _,
-    time::{Duration, Instant},
-};
+use std::{os::unix::process::ExitStatusExt as _, time::Duration};
 
 use super::{
     ExerciseError, HostCommand, HostOutcome, Target,
-    http::{self, HttpError},
-    outcome::{Answer, BodyDigest, Observed, Stability, StepFailure, StepOutcome, StepVerdict},
-    plan::{Action, HttpRequest, Plan, Step},
+    outcome::{BodyDigest, Observed, StepFailure, StepOutcome, StepVerdict},
+    pace::{LONGEST_PAUSE, Limit, Pause},
+    plan::{Action, Plan, Scheme, Step},
     run_on_host,
 };
 use crate::{
@@ -24,10 +20,8 @@ use crate::{
     image::ImageConfig,
 };
 
-/// Between two attempts, at first; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// Between two attempts at most.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+mod reach;
+
 /// How long a container has after its stop signal, as `docker stop` has it.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -50,23 +44,6 @@ pub enum Asking {
     Twice,
 }
 
-/// How long a step may take.
-#[derive(Debug, Clone, Copy)]
-struct Limit {
-    began: Instant,
-    patience: Duration,
-}
-
-impl Limit {
-    fn left(self) -> Duration {
-        self.patience.saturating_sub(self.began.elapsed())
-    }
-
-    fn seconds(self) -> u64 {
-        self.patience.as_secs()
-    }
-}
-
 /// What one attempt gave.
 type Attempt = (Observed, Result<(), StepFailure>);
 
@@ -83,8 +60,8 @@ impl<'a> Ground<'a> {
         }
     }
 
-    /// The container's port that a step means.
-    fn port(&self, named: Option<u16>, target: &Target) -> Result<u16, StepFailure> {
+    /// The container's port that a step means: of several, the usual one of its scheme.
+    fn port(&self, named: Option<u16>, scheme: Option<Scheme>, target: &Target) -> Result<u16, StepFailure> {
         if let Some(port) = named {
             return Ok(port);
         }
@@ -97,10 +74,12 @@ impl<'a> Ground<'a> {
         published.sort_unstable();
         published.dedup();
         // What the user publishes says more than what the image exposes.
-        match (published.as_slice(), self.ports.as_slice()) {
-            ([only], _) | ([], [only]) => Ok(*only),
-            ([], exposed) => Err(StepFailure::WhichPort { exposed: exposed.len() }),
-            (several, _) => Err(StepFailure::WhichPort { exposed: several.len() }),
+        let candidates = if published.is_empty() { &self.ports } else { &published };
+        let usual = scheme.map(Scheme::usual_port).filter(|usual| candidates.contains(usual));
+        match (candidates.as_slice(), usual) {
+            ([only], _) => Ok(*only),
+            (_, Some(usual)) => Ok(usual),
+            (several, None) => Err(StepFailure::WhichPort { exposed: several.len() }),
         }
     }
 }
@@ -129,8 +108,7 @@ pub async fn run(
 }
 
 async fn take(step: &Step, ground: &Ground<'_>) -> Result<StepOutcome, ExerciseError> {
-    let began = Instant::now();
-    let limit = Limit { began, patience: step.patience };
+    let limit = Limit::begin(step.patience);
     let mut pause = Pause::default();
     let mut attempts = 0;
     let (observed, verdict) = loop {
@@ -138,15 +116,21 @@ async fn take(step: &Step, ground: &Ground<'_>) -> Result<StepOutcome, ExerciseE
         let (observed, result) = attempt(step, ground, limit).await?;
         let late = limit.left().is_zero();
         match result {
-            Ok(()) if attempts == 1 => break (observed, StepVerdict::Passed),
-            Ok(()) => break (observed, StepVerdict::Flaky { attempts }),
+            Ok(()) => {
+                let verdict = passed(attempts.max(observed.attempts()));
+                break (observed, verdict);
+            }
             Err(why) if late || attempts > step.retries || why.is_final() => {
                 break (observed, StepVerdict::Failed(why));
             }
             Err(_) => pause.wait().await,
         }
     };
-    Ok(StepOutcome { name: step.name.clone(), verdict, observed, took: began.elapsed() })
+    Ok(StepOutcome { name: step.name.clone(), verdict, observed, took: limit.took() })
+}
+
+fn passed(attempts: u32) -> StepVerdict {
+    if attempts == 1 { StepVerdict::Passed } else { StepVerdict::Flaky { attempts } }
 }
 
 /// One attempt, within what is left of the step's patience.
@@ -154,8 +138,9 @@ async fn attempt(step: &Step, ground: &Ground<'_>, limit: Limit) -> Result<Attem
     let failed = |why| (Observed::Nothing, Err(why));
     let work = async {
         match &step.action {
-            Action::Http(request) => probe(request, ground, limit).await,
-            Action::Tcp { port } => tcp(*port, ground, limit).await,
+            Action::Http(request) => reach::probe(request, ground, limit).await,
+            Action::Walk(walk) => reach::walk(walk, ground, limit, step.retries).await,
+            Action::Tcp { port } => reach::tcp(*port, ground, limit).await,
             Action::Exec { command, exit_code } => {
                 command_inside(ground, command, *exit_code).await.map_err(ExerciseError::from)
             }
@@ -200,93 +185,6 @@ async fn not_run(ground: &Ground<'_>, error: EngineError) -> Result<StepFailure,
         None => StepFailure::Ended { code: view.exit_code },
         Some(_) => StepFailure::NotRun(error),
     })
-}
-
-async fn probe(request: &HttpRequest, ground: &Ground<'_>, limit: Limit) -> Result<Attempt, ExerciseError> {
-    let answer = match until_it_answers(request.port, ground, limit, |at| http::ask(at, request)).await? {
-        Ok(answer) => answer,
-        Err(why) => return Ok((Observed::Nothing, Err(why))),
-    };
-    let (status, expected) = (answer.0.status, request.status);
-    if !request.expects(status) {
-        return Ok((Observed::Answer(answer.0), Err(StepFailure::Status { got: status, expected })));
-    }
-    if !answer.0.body.contains(&request.contains) {
-        let text = request.contains.clone();
-        return Ok((Observed::Answer(answer.0), Err(StepFailure::Lacks { text })));
-    }
-    let answer = match ground.asking {
-        Asking::Twice if request.is_safe() => again(answer, request).await,
-        Asking::Twice | Asking::Once => answer.0,
-    };
-    Ok((Observed::Answer(answer), Ok(())))
-}
-
-/// Asks once more, and notes whether the answer is the same.
-async fn again((answer, at): (Answer, SocketAddr), request: &HttpRequest) -> Answer {
-    let second = http::ask(at, request).await;
-    let same = second.is_ok_and(|second| second.status == answer.status && second.body == answer.body);
-    let stability = if same { Stability::Stable } else { Stability::Volatile };
-    Answer { stability, ..answer }
-}
-
-async fn tcp(port: Option<u16>, ground: &Ground<'_>, limit: Limit) -> Result<Attempt, ExerciseError> {
-    let connected = until_it_answers(port, ground, limit, http::connect).await?;
-    Ok((Observed::Nothing, connected.map(drop)))
-}
-
-/// Tries until the application answers, or the time is over. The answer, and who gave it.
-async fn until_it_answers<T>(
-    port: Option<u16>,
-    ground: &Ground<'_>,
-    limit: Limit,
-    ask: impl AsyncFn(SocketAddr) -> Result<T, HttpError>,
-) -> Result<Result<(T, SocketAddr), StepFailure>, ExerciseError> {
-    let mut pause = Pause::default();
-    let mut last = None;
-    loop {
-        // Asked each time: a restart may change the address.
-        let target = Target::from(&ground.engine.container(ground.container).await?);
-        let port = match ground.port(port, &target) {
-            Ok(port) => port,
-            Err(why) => return Ok(Err(why)),
-        };
-        let Some(address) = address(&target, port) else {
-            return Ok(Err(StepFailure::NoAddress { port }));
-        };
-        // A little less than the deadline around, so that the reason is told.
-        let room = limit.left().saturating_sub(FIRST_PAUSE);
-        match (tokio::time::timeout(room, ask(address)).await, last.take()) {
-            (Ok(Ok(answer)), _) => return Ok(Ok((answer, address))),
-            (Ok(Err(error)), _) if error.is_early() && limit.left() > LONGEST_PAUSE => {
-                last = Some(error);
-            }
-            (Ok(Err(error)), _) if !error.is_early() => return Ok(Err(StepFailure::Http(error))),
-            (Ok(Err(source)), _) | (Err(_), Some(source)) => {
-                let seconds = limit.seconds();
-                return Ok(Err(StepFailure::NoAnswer { port, seconds, source }));
-            }
-            (Err(_), None) => return Ok(Err(StepFailure::Late { seconds: limit.seconds() })),
-        }
-        pause.wait().await;
-    }
-}
-
-/// Where the container's port is reached: at its own address, or where this host publishes it.
-fn address(target: &Target, port: u16) -> Option<SocketAddr> {
-    if let Some(ip) = target.ip {
-        return Some(SocketAddr::new(ip, port));
-    }
-    let published = target
-        .ports
-        .iter()
-        .find(|mapped| mapped.protocol == Protocol::Tcp && mapped.container_port == port)?;
-    let ip = match published.host_ip {
-        Some(IpAddr::V6(ip)) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        Some(ip) if !ip.is_unspecified() => ip,
-        Some(_) | None => IpAddr::V4(Ipv4Addr::LOCALHOST),
-    };
-    Some(SocketAddr::new(ip, published.host_port))
 }
 
 async fn command_inside(
@@ -346,23 +244,6 @@ fn healthcheck(config: &ImageConfig) -> Vec<String> {
             words(&shell.into_iter().chain([*line]).collect::<Vec<_>>())
         }
         _none_or_unknown => Vec::new(),
-    }
-}
-
-/// Pauses that grow.
-#[derive(Debug)]
-struct Pause(Duration);
-
-impl Default for Pause {
-    fn default() -> Self {
-        Self(FIRST_PAUSE)
-    }
-}
-
-impl Pause {
-    async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
     }
 }
 

@@ -32,7 +32,7 @@ pub use access::AccessLine;
 pub use doctor::DoctorReport;
 pub use heal::HealRound;
 pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports};
-pub use verify::{ExerciseReport, StepLine, VerifyReport};
+pub use verify::{ExerciseReport, PageLine, PagesLine, StepLine, StepWord, VerdictWord, VerifyReport};
 pub use watch::{FindingLine, WatchReport, WatchedImage};
 
 /// What `slim build` did.
@@ -60,6 +60,8 @@ pub struct BuildReport {
     pub capture: CaptureSummary,
     /// The rounds that healed the image, in order; empty when it was not verified, or passed at once.
     pub rounds: Vec<HealRound>,
+    /// Steps of the exercise that the slim image passed before it was written; `null` when it was not proven.
+    pub proven_steps: Option<usize>,
     /// What took how long, in order.
     pub phases: Vec<Phase>,
     /// What may be wrong.
@@ -94,6 +96,8 @@ pub struct BuildFacts<'a> {
     pub capture: &'a Capture,
     /// See [`BuildReport::rounds`].
     pub rounds: Vec<HealRound>,
+    /// See [`BuildReport::proven_steps`].
+    pub proven_steps: Option<usize>,
     /// See [`BuildReport::phases`].
     pub phases: Vec<Phase>,
     /// See [`BuildReport::warnings`].
@@ -283,6 +287,7 @@ impl BuildReport {
             generated: generated(facts.generated),
             capture: facts.capture.into(),
             rounds: facts.rounds,
+            proven_steps: facts.proven_steps,
             phases: facts.phases,
             warnings: facts.warnings,
             outputs: facts.outputs,

@@ -210,6 +210,12 @@ fn tail(report: &BuildReport) -> Vec<Line> {
     }
     lines.extend(observed(&report.capture));
     lines.extend(healed(&report.rounds));
+    lines.extend(report.proven_steps.map(|steps| {
+        let what =
+            if steps == 1 { "1 step goes".to_owned() } else { format!("{} steps go", count(steps as u64)) };
+        let text = format!("{what} as on the source image, and no file is missing");
+        labelled("verified", text)
+    }));
     if !report.phases.is_empty() {
         let phase = |phase: &super::Phase| {
             format!("{} {}", phase.name, duration(Duration::from_nanos(phase.duration_ns)))

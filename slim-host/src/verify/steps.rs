@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use super::{Finding, exit_code};
 use crate::exercise::{
-    Observed, Plan, StepOutcome,
-    outcome::{Answer, Stability},
+    Observed, Plan, StepOutcome, StepVerdict,
+    outcome::{Answer, Pages, Stability},
     plan::BodyRule,
 };
+use crate::path::quote;
 
 /// In what the outcome of a step differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,9 +65,32 @@ impl fmt::Display for Difference {
 /// The differences, in the order of the steps. `source` has passed.
 pub(super) fn compare(plan: &Plan, source: &[StepOutcome], slim: &[StepOutcome]) -> Vec<Finding> {
     let steps = plan.steps().iter().zip(source).zip(slim);
-    let differences = steps.filter_map(|((step, source), slim)| {
-        let difference = difference(step.body, source, slim)?;
-        Some(Finding::Step { step: step.name.clone(), difference })
+    let differences = steps.flat_map(|((step, source), slim)| match (&source.observed, &slim.observed) {
+        (Observed::Pages(source), Observed::Pages(pages)) if !pages.pages.is_empty() => {
+            of_pages(step.body, &step.name, source, pages)
+        }
+        (_, _) => difference(step.body, source, slim)
+            .map(|difference| Finding::Step { step: step.name.clone(), difference })
+            .into_iter()
+            .collect(),
+    });
+    differences.collect()
+}
+
+/// The differences of pages that the source image answered, in their order.
+fn of_pages(rule: BodyRule, step: &str, source: &Pages, slim: &Pages) -> Vec<Finding> {
+    let fails = |why: &str| Difference::Fails { why: why.to_owned() };
+    let differences = source.pages.iter().filter_map(|page| {
+        let theirs = page.answer()?;
+        let difference = match slim.at(&page.path) {
+            None => Some(fails("was not asked for: the time was over")),
+            Some(ours) => match (ours.answer(), &ours.wrong) {
+                (Some(ours), _) => answers(rule, theirs, ours),
+                (None, why) => Some(fails(why.as_deref().unwrap_or("gave no answer"))),
+            },
+        };
+        let step = format!("{step} at {}", quote(page.path.as_bytes()));
+        Some(Finding::Step { step, difference: difference? })
     });
     differences.collect()
 }
@@ -74,6 +98,14 @@ pub(super) fn compare(plan: &Plan, source: &[StepOutcome], slim: &[StepOutcome])
 fn difference(rule: BodyRule, source: &StepOutcome, slim: &StepOutcome) -> Option<Difference> {
     if let Some(why) = slim.failure() {
         return Some(Difference::Fails { why });
+    }
+    match (&source.verdict, &slim.verdict) {
+        // What comes and goes on the source image as well is flaky, not broken.
+        (StepVerdict::Flaky { .. } | StepVerdict::Sometimes { .. }, StepVerdict::Sometimes { .. }) => {}
+        (StepVerdict::Passed | StepVerdict::Failed(_), StepVerdict::Sometimes { failed, starts, why }) => {
+            return Some(Difference::Fails { why: format!("{why} (at {failed} of {starts} starts)") });
+        }
+        (_, StepVerdict::Passed | StepVerdict::Flaky { .. } | StepVerdict::Failed(_)) => {}
     }
     if let (Observed::Answer(source), Observed::Answer(slim)) = (&source.observed, &slim.observed) {
         return answers(rule, source, slim);

@@ -7,7 +7,7 @@ use crate::{
     capture::{AccessKey, Outcome, fixture},
     exercise::{
         StepFailure, StepVerdict,
-        outcome::{Answer, Stability, fixture::body},
+        outcome::{Answer, Page, PageAnswer, Pages, Stability, fixture::body},
         plan::{Action, BodyRule, HttpRequest, Step},
     },
     keep::{RuleSpec, testing::Image},
@@ -29,7 +29,7 @@ fn outcome(name: &str, verdict: StepVerdict, observed: Observed) -> StepOutcome 
 }
 
 fn answer(status: u16, text: &str, stability: Stability) -> Observed {
-    Observed::Answer(Answer { status, body: body(text.as_bytes()), stability })
+    Observed::Answer(Answer { status, body: body(text.as_bytes()), stability, redirect: None })
 }
 
 fn ended(code: i64) -> Observed {
@@ -70,7 +70,12 @@ fn tree(names: &[&str]) -> FileTree {
 /// What is said of two trials whose images are both `/`, `/a` and `/l -> a`; of a failed one, the lines.
 fn said(source: &Trial, slim: &Trial) -> Vec<String> {
     let whole = tree(&["/", "/a", "/l -> a"]);
-    said_of(source, slim, Trees { source: &whole, slim: &whole, contents: Some(&Image::new()) }, &Rules::default())
+    said_of(
+        source,
+        slim,
+        Trees { source: &whole, slim: &whole, contents: Some(&Image::new()) },
+        &Rules::default(),
+    )
 }
 
 fn said_of(source: &Trial, slim: &Trial, trees: Trees<'_>, ignore: &Rules) -> Vec<String> {
@@ -103,6 +108,131 @@ fn steps_are_compared() {
     assert_eq!(said(&good(), &other(Volatile)), ["pass"]);
     assert_eq!(said(&other(Volatile), &good()), ["pass"]);
     assert_eq!(said(&other(Unknown), &good()), ["pass"], "nobody knows whether the source's is stable");
+}
+
+#[test]
+fn a_step_that_fails_at_some_starts_only() {
+    let why = || "answered with status 500".to_owned();
+    let sometimes = || {
+        let mut trial = good();
+        trial.outcomes[0].verdict = StepVerdict::Sometimes { failed: 1, starts: 3, why: why() };
+        trial
+    };
+    let flaky = || {
+        let mut trial = good();
+        trial.outcomes[0].verdict = StepVerdict::Flaky { attempts: 2 };
+        trial
+    };
+    let finding = ["step GET / fails: answered with status 500 (at 1 of 3 starts)"];
+    assert_eq!(said(&good(), &sometimes()), finding);
+    for source in [sometimes(), flaky()] {
+        assert_eq!(said(&source, &sometimes()), ["pass"], "so it does on the source image");
+    }
+    let broken = failing(StepFailure::Status { got: 500, expected: None });
+    assert_eq!(said(&sometimes(), &broken), ["step GET / fails: answered with status 500"]);
+}
+
+fn pages(statuses: &[(&str, u16, &str)]) -> Trial {
+    let page = |(path, status, text): &(&str, u16, &str)| Page {
+        path: (*path).to_owned(),
+        answer: match answer(*status, text, Stability::Stable) {
+            Observed::Answer(answer) => PageAnswer::Given(answer),
+            other => panic!("{other:?}"),
+        },
+        attempts: 1,
+        wrong: None,
+    };
+    let pages = Pages { pages: statuses.iter().map(page).collect(), ..Pages::default() };
+    trial(Observed::Pages(pages), ended(0))
+}
+
+#[test]
+fn pages_are_compared_one_by_one() {
+    let source = pages(&[("/", 200, "a"), ("/gone", 404, "b"), ("/x", 200, "c"), ("/y", 200, "d")]);
+    assert_eq!(said(&source, &source), ["pass"]);
+    let mut slim = pages(&[("/", 200, "a"), ("/gone", 200, "b"), ("/x", 200, "z")]);
+    let failed = StepFailure::Page { page: "/gone".into(), why: "answered".into(), others: 0 };
+    slim.outcomes[0].verdict = StepVerdict::Failed(failed);
+    assert_eq!(
+        said(&source, &slim),
+        [
+            "step GET / at /gone answers with status 200, on the source image with 404",
+            "step GET / at /x answers with another body (compare = \"status\" in its step if it may)",
+            "step GET / at /y fails: was not asked for: the time was over",
+        ]
+    );
+    // Without pages there is nothing to compare but that it failed.
+    let silent = failing(StepFailure::Late { seconds: 9 });
+    assert_eq!(said(&source, &silent).len(), 1);
+}
+
+#[test]
+fn starts_are_united() {
+    let absent = Outcome::Failed(ENOENT);
+    let one = looking(&[("/a", AccessKind::Open, absent)]);
+    let mut two = looking(&[("/e", AccessKind::Open, absent), ("/a", AccessKind::Open, absent)]);
+    two.log = b"error: x".to_vec();
+    two.lost = 3;
+    two.outcomes[0].verdict = StepVerdict::Failed(StepFailure::Status { got: 500, expected: None });
+    two.outcomes.pop();
+    let united = Trial::united(vec![one, two]);
+    let paths: Vec<_> = united.accesses.keys().map(|key| key.path.to_string()).collect();
+    assert_eq!(paths, ["/a", "/e"]);
+    assert_eq!((united.lost, united.refused, united.log.as_slice()), (3, None, &b"\nerror: x\n"[..]));
+    let verdicts: Vec<_> = united.outcomes.iter().map(|outcome| &outcome.verdict).collect();
+    assert!(
+        matches!(
+            verdicts.as_slice(),
+            [StepVerdict::Sometimes { failed: 1, starts: 2, .. }, StepVerdict::Passed]
+        ),
+        "{verdicts:?}"
+    );
+    let wrong = || failing(StepFailure::Status { got: 404, expected: None });
+    let all = Trial::united(vec![wrong(), wrong()]);
+    assert!(matches!(all.outcomes[0].verdict, StepVerdict::Failed(_)), "it fails at every start");
+    assert!(Trial::united(Vec::new()).outcomes.is_empty());
+}
+
+#[test]
+fn what_was_flaky_gets_more_attempts_and_walks_their_pages() {
+    use crate::exercise::plan::{Walk, WalkLimits};
+    let start = HttpRequest::get("/").unwrap();
+    let plan = Plan::new(vec![
+        Step::new(Action::Http(start.clone())),
+        Step::new(Action::Walk(Walk::links(start, WalkLimits::default()))),
+    ])
+    .unwrap();
+    let mut source = pages(&[("/", 200, "a"), ("/gone", 404, "b")]);
+    source.outcomes.swap(0, 1);
+    source.outcomes[0].verdict = StepVerdict::Flaky { attempts: 2 };
+    let after = plan.after(&source.outcomes);
+    let retries: Vec<u32> = after.steps().iter().map(|step| step.retries).collect();
+    assert_eq!(retries, [9, 2]);
+    let Action::Walk(walk) = &after.steps()[1].action else { panic!("{after:?}") };
+    let known: Vec<_> = walk.known.iter().map(|page| (page.path.as_str(), page.status)).collect();
+    assert_eq!(known, [("/", 200), ("/gone", 404)]);
+}
+
+#[test]
+fn new_errors_in_the_log_are_findings() {
+    let log = |text: &str| Trial { log: text.into(), ..good() };
+    let source = log("12:01 error: cache is cold\nready\n");
+    assert_eq!(said(&source, &log("17:59 error: cache is cold\nready\n")), ["pass"]);
+    assert_eq!(
+        said(&source, &log("12:01 ready\n[error] template not found: /srv/x.html\n")),
+        [
+            "the container's log has an error that the source's has not: [error] template not found: /srv/x.html"
+        ]
+    );
+}
+
+#[test]
+fn a_source_that_does_not_start_judges_nothing() {
+    let refused = || Trial { refused: Some("no such file".into()), outcomes: Vec::new(), ..good() };
+    assert_eq!(
+        said(&refused(), &refused()),
+        ["inconclusive: the container of the source image does not start: no such file"]
+    );
 }
 
 #[test]

@@ -9,7 +9,9 @@ use crate::{
     capture::{self, AccessKey, AccessKind, AccessRecord, Capture, Existing, Outcome},
     cli::BuildArgs,
     commands::{
-        CommandError, Context, source,
+        CommandError, Context,
+        excuses::Excuses,
+        source,
         steps::{self, End, Options},
         verify::{Stage, outcome},
     },
@@ -18,27 +20,32 @@ use crate::{
     image::{DockerArchive, LABEL_PREFIX, SlimImage},
     keep::Rules,
     report::{self, HealRound, VerifyReport},
+    rootfs::FileContents,
     verify::{Finding, Missing, Trees, Trial, Verdict, doubt, judge},
 };
 
 /// `ENOENT`.
 const ENOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
 
-/// The exercise that proves the image; `None` when no proof is wanted.
+/// What proves the image; `None` when no proof is wanted. An exercise is reason enough for one.
 ///
 /// # Errors
 /// When there is nothing to prove it with, or an exercise that nothing takes.
-pub(super) fn exercise(args: &BuildArgs) -> Result<Option<Plan>, CommandError> {
+pub(super) fn exercise(args: &BuildArgs, rules: &Rules) -> Result<Option<(Plan, Excuses)>, CommandError> {
     let end = if args.until.until_exit { End::ByItself } else { End::Stopped };
     let (exec, host_exec) = (args.exec.as_slice(), args.until.host_exec.as_deref());
-    let options = Options { steps: &args.steps, exec, host_exec, end };
-    if args.verify || args.heal.is_some() {
-        return steps::some_plan(&options).map(Some);
+    let mut plan = steps::plan(&Options { steps: &args.steps, exec, host_exec, end })?;
+    let has_exercise = !args.steps.is_empty() || !exec.is_empty() || host_exec.is_some();
+    let is_asked = args.verify || args.heal.is_some();
+    if is_asked && plan.is_empty() {
+        return Err(CommandError::NoExercise);
     }
-    if !args.from.is_empty() && !steps::plan(&options)?.is_empty() {
-        return Err(CommandError::IdleExercise);
+    if !is_asked && (args.no_verify || args.dry_run || !has_exercise) {
+        let is_idle = has_exercise && !args.from.is_empty();
+        return if is_idle { Err(CommandError::IdleExercise) } else { Ok(None) };
     }
-    Ok(None)
+    let excuses = Excuses::new(&args.ignore, &rules.spec().exclude, &mut plan)?;
+    Ok(Some((plan, excuses)))
 }
 
 /// A proof under way.
@@ -48,6 +55,7 @@ pub(super) struct Proof<'a> {
     pub(super) cleanup: &'a Cleanup,
     pub(super) destination: &'a Destination,
     pub(super) plan: &'a Plan,
+    pub(super) excuses: &'a Excuses,
 }
 
 /// What is to be written, and how it came to pass.
@@ -76,7 +84,7 @@ impl Proof<'_> {
         if let Some(why) = doubt(&original) {
             return Err(CommandError::Inconclusive(why));
         }
-        let plan = self.plan.paced(original.outcomes.iter().map(|outcome| outcome.took));
+        let plan = self.plan.after(&original.outcomes);
         let stage = Stage { plan: &plan, ..stage };
         let most = args.heal.unwrap_or_default() as usize;
         let (mut planned, mut rounds) = (planned, Vec::new());
@@ -144,10 +152,12 @@ impl Proof<'_> {
         original: &Trial,
     ) -> Result<(Trial, Verdict), CommandError> {
         let slim = stage.engine.image(id).await?;
-        let tried = stage.trial(&slim, Asking::Twice).await?;
+        let mut tried = stage.trial(&slim, Asking::Twice).await?;
+        self.excuses.apply(&mut tried.trial);
         let files = source::open(stage.engine, &slim, tried.mountinfo, stage.output).await?;
-        let trees = Trees { source: planned.files.tree(), slim: files.tree(), contents: &planned.files };
-        let verdict = judge(self.plan, original, &tried.trial, trees, &Rules::default());
+        let contents = Some(&planned.files as &dyn FileContents);
+        let trees = Trees { source: planned.files.tree(), slim: files.tree(), contents };
+        let verdict = judge(self.plan, original, &tried.trial, trees, &self.excuses.names);
         Ok((tried.trial, verdict))
     }
 

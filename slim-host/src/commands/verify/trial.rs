@@ -8,7 +8,6 @@ use std::{pin::pin, time::Duration};
 use futures_util::StreamExt as _;
 
 use crate::{
-    capture::Accesses,
     cli::DockerRunArgs,
     commands::{
         CommandError,
@@ -30,7 +29,7 @@ const TARGET: u32 = 0;
 /// How long the container has after its stop signal, as `docker stop` has it.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Bytes of the container's log that are read.
-const MAX_LOG: usize = 1 << 20;
+const MAX_LOG: usize = 16 << 20;
 /// How long the engine may take to hand out a log that has ended.
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -73,16 +72,7 @@ impl Stage<'_> {
         session.announce(&container.id, TARGET)?;
         let live = self.output.live(format!("trying {}", quote(image.reference.as_bytes())));
         let started = beside(&mut session, &live, pin!(self.engine.start(&container.id))).await?;
-        let mut tried = Tried {
-            trial: Trial {
-                outcomes: Vec::new(),
-                accesses: Accesses::new(),
-                lost: 0,
-                log: Vec::new(),
-                refused: None,
-            },
-            mountinfo: None,
-        };
+        let mut tried = Tried { trial: Trial::empty(), mountinfo: None };
         match started {
             Ok(()) => self.exercise(image, asking, &container, &mut session, &live, &mut tried).await?,
             Err(error) => tried.trial.refused = Some(quote(error.to_string().as_bytes())),

@@ -82,7 +82,8 @@ fn variables(noted: &Noted, images: &[String]) -> Vec<(&'static str, OsString)> 
         | Finding::Unlisted { .. }
         | Finding::Suspect(_)
         | Finding::Shorter { .. }
-        | Finding::Loader { .. } => "",
+        | Finding::Loader { .. }
+        | Finding::Log { .. } => "",
     };
     let mut variables = vec![
         ("SLIM_FINDING", kind.into()),

@@ -4,21 +4,19 @@
 //! Unknown keys are refused: a misspelt expectation must not expect nothing.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use hyper::{
-    Method,
-    header::{HeaderName, HeaderValue},
-};
 use serde::Deserialize;
 
-use super::{Action, BodyRule, HttpRequest, Plan, Step};
+use self::http::{RawCrawl, RawHttp, RawOpenApi};
+use super::{Action, BodyRule, Plan, Step};
 use crate::path::quote;
+
+mod http;
 
 /// Largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -53,7 +51,7 @@ pub enum PlanError {
     },
     /// A step with no action, or with several.
     #[error(
-        "step {number} has {count} actions: give it exactly one of http, tcp, exec, host, healthcheck, wait, stop and restart"
+        "step {number} has {count} actions: give it exactly one of http, crawl, openapi, tcp, exec, host, healthcheck, wait, stop and restart"
     )]
     Actions {
         /// From 1.
@@ -74,7 +72,9 @@ pub enum PlanError {
         text: String,
     },
     /// Not a path of a URL.
-    #[error("{path} is not the path of a URL: write it from \"/\" on, without the host, with spaces as %20")]
+    #[error(
+        "{path} is not the path of a URL: write it from \"/\" on, without the host, with spaces as %20, or as https:///path or https://:8443/path"
+    )]
     Path {
         /// As given (quoted).
         path: String,
@@ -94,6 +94,14 @@ pub enum PlanError {
     /// Not a status.
     #[error("{0} is not an HTTP status: write a number from 100 to 599")]
     Status(u16),
+    /// Limits of a walk that are none.
+    #[error(
+        "{text} are no limits: write depth=3,pages=100,time=30s or some of them, at most depth=100,pages=10000,time=1h"
+    )]
+    Limits {
+        /// As given (quoted).
+        text: String,
+    },
     /// A step after the container has ended.
     #[error(
         "step {step} cannot follow {end}, which ends the container: put a restart between, or move it up"
@@ -103,6 +111,12 @@ pub enum PlanError {
         step: String,
         /// The one before.
         end: String,
+    },
+    /// A name that no step has.
+    #[error("no step is named {step}: write the name as the steps are told, such as \"GET /\"")]
+    NoStep {
+        /// The name (quoted).
+        step: String,
     },
     /// More steps than any exercise needs.
     #[error("{count} steps are too many: at most {most} are taken; run a test suite as one host step")]
@@ -134,6 +148,8 @@ struct RawStep {
     patience: Option<String>,
     retries: Option<u32>,
     http: Option<RawHttp>,
+    crawl: Option<RawCrawl>,
+    openapi: Option<RawOpenApi>,
     tcp: Option<RawTcp>,
     exec: Option<RawExec>,
     host: Option<RawHost>,
@@ -141,30 +157,6 @@ struct RawStep {
     wait: Option<RawWait>,
     stop: Option<Nothing>,
     restart: Option<Nothing>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawHttp {
-    path: String,
-    port: Option<u16>,
-    method: Option<String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    #[serde(default)]
-    body: String,
-    status: Option<u16>,
-    #[serde(default)]
-    contains: String,
-    compare: Option<RawCompare>,
-}
-
-/// What of an answer is compared with the source's.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawCompare {
-    Body,
-    Status,
 }
 
 #[derive(Deserialize)]
@@ -221,14 +213,28 @@ fn parse(text: &str, path: &Path) -> Result<Plan, PlanError> {
 }
 
 fn step(raw: RawStep, number: usize) -> Result<Step, PlanError> {
-    let RawStep { name, patience, retries, http, tcp, exec, host, healthcheck, wait, stop, restart } = raw;
+    let RawStep {
+        name,
+        patience,
+        retries,
+        http,
+        crawl,
+        openapi,
+        tcp,
+        exec,
+        host,
+        healthcheck,
+        wait,
+        stop,
+        restart,
+    } = raw;
     let mut body = BodyRule::default();
     let mut actions = Vec::new();
-    if let Some(raw) = http {
-        if matches!(raw.compare, Some(RawCompare::Status)) {
-            body = BodyRule::Ignored;
-        }
-        actions.push(Action::Http(request(raw)?));
+    let walks = [crawl.map(RawCrawl::walk), openapi.map(RawOpenApi::walk)];
+    for asked in walks.into_iter().chain([http.map(RawHttp::request)]).flatten() {
+        let action;
+        (action, body) = asked?;
+        actions.push(action);
     }
     actions.extend(tcp.map(|RawTcp { port }| Action::Tcp { port }));
     if let Some(RawExec { command, exit_code }) = exec {
@@ -257,34 +263,6 @@ fn step(raw: RawStep, number: usize) -> Result<Step, PlanError> {
         action: usual.action,
         body,
     })
-}
-
-fn request(raw: RawHttp) -> Result<HttpRequest, PlanError> {
-    let RawHttp { path, port, method, headers, body, status, contains, compare: _ } = raw;
-    let method = match method {
-        None => Method::GET,
-        Some(text) => match text.parse() {
-            Ok(method) if text.bytes().all(|byte| byte.is_ascii_uppercase()) && text != "CONNECT" => method,
-            Ok(_) | Err(_) => return Err(PlanError::Method { method: quote(text.as_bytes()) }),
-        },
-    };
-    if let Some(status) = status.filter(|status| !(100..600).contains(status)) {
-        return Err(PlanError::Status(status));
-    }
-    let headers = headers.iter().map(|(name, value)| header(name, value)).collect::<Result<_, _>>()?;
-    let body = body.into_bytes();
-    Ok(HttpRequest { port, method, headers, body, status, contains, ..HttpRequest::get(&path)? })
-}
-
-/// The length and the framing of the request are ours.
-fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), PlanError> {
-    let refused = || PlanError::Header { header: quote(name.as_bytes()) };
-    let parsed: HeaderName = name.parse().map_err(|_| refused())?;
-    let value = value.parse().map_err(|_| refused())?;
-    if ["content-length", "transfer-encoding", "connection", "upgrade"].contains(&parsed.as_str()) {
-        return Err(refused());
-    }
-    Ok((parsed, value))
 }
 
 fn duration(text: &str) -> Result<Duration, PlanError> {

@@ -1,9 +1,12 @@
 //! Which address a step means, and whole plans against a container of a real engine.
 
-use super::*;
+use super::{reach::address, *};
 use crate::{
     engine::{MappedPort, trials},
-    exercise::plan::BodyRule,
+    exercise::{
+        outcome::Stability,
+        plan::{BodyRule, HttpRequest},
+    },
 };
 
 fn mapped(container_port: u16, host_ip: &str, host_port: u16) -> MappedPort {

@@ -65,6 +65,7 @@ pub(crate) fn build() -> BuildReport {
         generated: &crate::image::GeneratedFiles::default(),
         capture: &capture::fixture::capture(1),
         rounds: Vec::new(),
+        proven_steps: None,
         phases: vec![
             Phase { name: "trace", duration_ns: 12_340_000_000 },
             Phase { name: "plan", duration_ns: 412_000_000 },

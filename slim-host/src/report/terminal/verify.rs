@@ -2,7 +2,7 @@
 
 use crate::{
     output::{Line, Page, Tone, text::elide},
-    report::model::{ExerciseReport, StepLine, VerifyReport},
+    report::model::{ExerciseReport, StepLine, StepWord, VerdictWord, VerifyReport},
 };
 
 /// Most findings on a page, and most steps.
@@ -26,12 +26,14 @@ pub fn verify(report: &VerifyReport) -> Page {
     let mut page = Page::default();
     page.push(Line::toned(Tone::Title, format!("{} -> {}", report.source, report.slim)));
     let (tone, verdict) = match (report.verdict, report.findings.len()) {
-        ("pass", _) => {
+        (VerdictWord::Pass, _) => {
             (Tone::Good, "pass: it does what its source does, as far as the exercise goes".to_owned())
         }
-        ("fail", 1) => (Tone::Bad, "fail: 1 finding".to_owned()),
-        ("fail", count) => (Tone::Bad, format!("fail: {count} findings")),
-        (other, _) => (Tone::Warn, format!("{other}: {}", report.why.as_deref().unwrap_or_default())),
+        (VerdictWord::Fail, 1) => (Tone::Bad, "fail: 1 finding".to_owned()),
+        (VerdictWord::Fail, count) => (Tone::Bad, format!("fail: {count} findings")),
+        (VerdictWord::Inconclusive, _) => {
+            (Tone::Warn, format!("inconclusive: {}", report.why.as_deref().unwrap_or_default()))
+        }
     };
     page.push(Line::toned(Tone::Dim, "verdict   ").then(tone, verdict));
     for finding in report.findings.iter().take(MAX_FINDINGS) {
@@ -51,9 +53,9 @@ pub fn verify(report: &VerifyReport) -> Page {
 
 fn line(step: &StepLine) -> Line {
     let tone = match step.outcome {
-        "passed" => Tone::Plain,
-        "flaky" => Tone::Warn,
-        _failed => Tone::Bad,
+        StepWord::Passed => Tone::Plain,
+        StepWord::Flaky => Tone::Warn,
+        StepWord::Failed => Tone::Bad,
     };
     Line::toned(tone, format!("  {}", elide(&step.to_string(), WIDTH)))
 }

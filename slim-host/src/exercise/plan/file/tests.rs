@@ -1,6 +1,12 @@
 //! Files that are plans, and files that are not.
 
+use hyper::{
+    Method,
+    header::{HeaderName, HeaderValue},
+};
+
 use super::*;
+use crate::exercise::plan::{Guide, HttpRequest, Scheme, WalkLimits};
 
 fn plan(text: &str) -> Result<Plan, PlanError> {
     parse(text, Path::new("e.toml"))
@@ -55,6 +61,7 @@ fn every_action_and_its_usual_values() {
     let retries: Vec<_> = plan.steps().iter().map(|step| step.retries).collect();
     assert_eq!(retries, [2, 0, 0, 0, 0, 0, 0, 0]);
     let save = HttpRequest {
+        scheme: Scheme::Http,
         port: Some(8080),
         method: Method::POST,
         path: "/save?x=1".into(),
@@ -68,6 +75,58 @@ fn every_action_and_its_usual_values() {
     assert_eq!(step.patience, Duration::from_secs(5));
     let exec = Action::Exec { command: vec!["redis-cli".into(), "ping".into()], exit_code: 1 };
     assert_eq!(plan.steps()[3].action, exec);
+}
+
+#[test]
+fn https_and_walks() {
+    let plan = plan(
+        r#"
+        [[step]]
+        http = { path = "https://:8443/a" }
+        [[step]]
+        http = { path = "/b", scheme = "https", port = 444 }
+        [[step]]
+        crawl = {}
+        [[step]]
+        crawl = { path = "/docs", depth = 1, pages = 5, time = "1m", headers = { Host = "x" }, compare = "status" }
+        [[step]]
+        openapi = {}
+        [[step]]
+        openapi = { path = "/api.json", scheme = "https", pages = 7 }
+        "#,
+    )
+    .unwrap();
+    let names: Vec<_> = plan.steps().iter().map(|step| step.name.as_str()).collect();
+    let expected = [
+        "GET https://:8443/a",
+        "GET https://:444/b",
+        "crawl /",
+        "crawl /docs",
+        "openapi",
+        "openapi https:///api.json",
+    ];
+    assert_eq!(names, expected);
+    let walks: Vec<_> = plan
+        .steps()
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::Walk(walk) => Some((walk.guide, walk.limits, step.body, step.patience)),
+            _http => None,
+        })
+        .collect();
+    let usual = WalkLimits::default();
+    let (small, seven) =
+        (WalkLimits::new(Some(1), Some(5), Some(Duration::from_secs(60))), WalkLimits { pages: 7, ..usual });
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        walks,
+        [
+            (Guide::Links, usual, BodyRule::Stable, seconds(90)),
+            (Guide::Links, small.unwrap(), BodyRule::Ignored, seconds(120)),
+            (Guide::OpenApi, usual, BodyRule::Stable, seconds(90)),
+            (Guide::OpenApi, seven, BodyRule::Stable, seconds(90)),
+        ]
+    );
 }
 
 #[test]
@@ -89,6 +148,10 @@ fn what_is_no_plan_is_refused_with_the_reason() {
         ("[[step]]\nhttp = { path = \"/\", headers = { a = \"x\\ny\" } }", "a is not an HTTP header"),
         ("[[step]]\nhttp = { path = \"/\", headers = { Connection = \"x\" } }", "Connection is not"),
         ("[[step]]\nhttp = { path = \"/\", status = 99 }", "99 is not an HTTP status"),
+        ("[[step]]\nhttp = { path = \"https://host/\" }", "https://host/ is not the path"),
+        ("[[step]]\nhttp = { path = \"/\", scheme = \"ftp\" }", "e.toml is no exercise"),
+        ("[[step]]\ncrawl = { pages = 0 }", "depth=3,pages=0,time=30s are no limits"),
+        ("[[step]]\nopenapi = { depth = 1 }", "e.toml is no exercise"),
         ("[[step]]\nwait = {}\n[[step]]\ntcp = { port = 1 }", "step connect to port 1 cannot follow wait"),
     ] {
         let error = plan(text).unwrap_err().to_string();
