@@ -117,6 +117,9 @@ fn a_removed_file_is_reported_at_once_and_comes_back() -> Result<()> {
     assert_eq!(told, expected.each_ref().map(|(kind, path, process)| (kind, path, process)), "{run}");
     let counted = [("/first/002".to_owned(), name.clone(), 3), ("/first/003".to_owned(), name, 1)];
     assert_eq!(findings(&report), counted, "{run}");
+    let next = report["images"][0]["next"][0].as_str().unwrap_or_default();
+    let (begin, end) = (format!("slim build {source} --from "), format!(" --from {file}"));
+    assert!(next.starts_with(&begin) && next.ends_with(&end), "{run}");
     let (capture, paths) = healed(&file)?;
     assert_eq!(paths, ["/first/002", "/first/003"]);
     assert_eq!(capture.accesses.values().map(|record| record.count).collect::<Vec<_>>(), [3, 1]);
@@ -201,6 +204,8 @@ fn figures_and_a_command_tell_of_findings() -> Result<()> {
     let image = format!("{{image=\"{}\"", target.tag());
     assert!(empty.body.contains(&format!("slim_watch_findings{image}}} 0\n")), "{}", empty.body);
     assert_eq!(figures("/")?.status, 404);
+    let taken = slim.run(["watch", container.name(), "--metrics", &address.to_string()]).expect(1);
+    assert!(taken.stderr.contains(&format!("cannot listen on {address}: Address already in use")), "{taken}");
 
     for path in ["/first/010", "/first/011"] {
         look(&engine, &container, path)?;

@@ -119,7 +119,7 @@ async fn watch(
     if tokio::time::timeout(LAST_COMMANDS, commands).await.is_err() {
         context.output.warning("the last commands of --on-finding did not end in time");
     }
-    live.finish(format!("watched{}", end.reason()));
+    live.finish(format!("the watch is over{}", end.reason()));
     conclude(context, &names, lineages, traced, &notebook.borrow())
 }
 
