@@ -10,7 +10,7 @@ use super::{CommandError, Context, captures::Captures, run, source, state, workb
 use crate::{
     capture::{self, AccessKey, AccessKind, Capture, Outcome},
     cli::BuildArgs,
-    image::{BuildRequest, Compression, Created, ImageName, Provenance, SlimImage},
+    image::{self, BuildRequest, Compression, Created, ImageName, Provenance, SlimImage, rootfs_tar},
     output::{Amount, Counter, Output},
     path::{ImagePath, quote},
     report::{self, BuildFacts, BuildReport, OutputKind, Phase, model::WrittenOutput},
@@ -234,7 +234,19 @@ fn next_commands(names: &[ImageName], args: &BuildArgs) -> Vec<String> {
     if args.dry_run {
         return Vec::new();
     }
-    names.iter().map(|name| format!("docker run --rm {name}")).collect()
+    let tars = args.output.iter().filter_map(|output| match output {
+        image::Output::RootfsTar(tar) => Some(tar),
+        image::Output::Engine(_)
+        | image::Output::DockerArchive(_)
+        | image::Output::OciLayout(_)
+        | image::Output::OciArchive(_) => None,
+    });
+    let builds = tars.map(|tar| {
+        let text = |path: &Path| quote(path.as_os_str().as_encoded_bytes());
+        let context = tar.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        format!("docker build -f {} {}", text(&rootfs_tar::dockerfile_path(tar)), text(context))
+    });
+    names.iter().map(|name| format!("docker run --rm {name}")).chain(builds).collect()
 }
 
 fn phase(name: &'static str, took: Duration) -> Phase {
