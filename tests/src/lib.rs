@@ -2,6 +2,7 @@
 //!
 //! - [`Engine`] finds a container engine; [`Container`] and [`Image`] remove what they stand for when
 //!   they are dropped. Every name they make begins with `slim-e2e-`.
+//! - [`Ground`] is what nearly every test stands on: engine, test image, binary, directory.
 //! - [`Slim`] runs the binary under a deadline and keeps what it said; [`Started`] is a run that a test
 //!   talks to meanwhile. [`Scratch`] is a directory for its files.
 //! - [`oracle`] is what else tells which files a container used: strace, fanotify, the dentry sweep.
@@ -24,6 +25,7 @@ pub mod crafted;
 mod deadline;
 mod engine;
 pub mod exercise;
+mod ground;
 mod image;
 pub mod kernel;
 pub mod mutation;
@@ -41,6 +43,7 @@ pub use crate::client::http;
 pub use crate::container::Container;
 pub use crate::deadline::Deadline;
 pub use crate::engine::Engine;
+pub use crate::ground::{Ground, complete, found};
 pub use crate::image::{Entries, Entry, Image, flattened};
 pub use crate::podman::Podman;
 pub use crate::recipe::Recipe;

@@ -66,6 +66,8 @@ impl Slim {
             .args(arguments)
             .env("DOCKER_HOST", &self.host)
             .env_remove("DOCKER_CONTEXT")
+            // Not the settings of whoever runs the tests.
+            .env("XDG_CONFIG_HOME", "/nonexistent")
             .env("NO_COLOR", "1");
         command
     }

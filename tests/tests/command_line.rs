@@ -56,7 +56,17 @@ fn settings_come_from_the_line_the_environment_and_files() -> Result<()> {
     let (found, said) =
         level(in_directory(&slim, scratch.path(), dry).args(["--format=json", "--config=/dev/null"]));
     assert_eq!((found, said.contains("slim.toml")), ("balanced".into(), false), "{said}");
+    Ok(())
+}
 
+#[test]
+fn each_setting_is_shown_with_its_origin() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let slim = require!(Slim::find(&engine));
+    let scratch = Scratch::new()?;
+    std::fs::create_dir_all(scratch.file(".config/slim"))?;
+    scratch.write(".config/slim/config.toml", "level = \"generous\"\nformat = \"json\"\n")?;
+    scratch.write("slim.toml", "level = \"strict\"\ninclude = [\"/etc/*\"]\n")?;
     let shown = in_directory(&slim, scratch.path(), ["config", "--show-origin", "--format", "text"])
         .env("SLIM_SOURCE", "both")
         .output()?;

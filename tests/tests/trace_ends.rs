@@ -1,33 +1,21 @@
 //! What ends a trace by itself, what it tells meanwhile, and many containers at once.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use anyhow::Result;
 use rustix::process::Signal;
 use serde_json::Value;
-use slim_host::capture::{self, Capture, Outcome, Status};
-use slim_tests::{Container, Engine, Image, Scratch, Slim, Started, require};
+use slim_host::capture::{Capture, Outcome};
+use slim_tests::{Container, Ground, Image, Started, complete, require};
 
 /// The files below `parent` that were found.
 fn found(capture: &Capture, parent: &str) -> BTreeSet<String> {
-    let found = capture.accesses.keys().filter(|key| key.outcome == Outcome::Found);
-    let paths = found.map(|key| String::from_utf8_lossy(key.path.as_bytes()).into_owned());
-    paths.filter(|path| path.starts_with(parent)).collect()
-}
-
-fn complete(file: &str) -> Result<Capture> {
-    let capture = capture::read(Path::new(file))?;
-    assert_eq!(capture.header.status, Status::Complete, "{file}: {:?}", capture.header.loss);
-    Ok(capture)
+    slim_tests::found(capture, &[parent], |_| true)
 }
 
 #[test]
 fn silence_ends_the_trace() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
 
     let file = scratch.file("idle.slim");
@@ -51,10 +39,7 @@ fn silence_ends_the_trace() -> Result<()> {
 
 #[test]
 fn accesses_are_told_as_they_come() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
 
     let file = scratch.file("told.slim");
@@ -97,10 +82,7 @@ fn accesses_are_told_as_they_come() -> Result<()> {
 
 #[test]
 fn a_reader_that_goes_away_does_not_end_the_trace() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
 
     let file = scratch.file("kept.slim");
@@ -128,10 +110,8 @@ fn a_reader_that_goes_away_does_not_end_the_trace() -> Result<()> {
 /// Containers that run at once, each with a file of its own, while containers of another image come and go.
 #[test]
 fn forty_containers_at_once_and_strangers_among_them() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let (scratch, own) = (Scratch::new()?, Image::derive(&engine, &source, "forty")?);
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
+    let own = Image::derive(&engine, &source, "forty")?;
 
     let file = scratch.file("forty.slim");
     let containers: Vec<_> = (0..40)
@@ -155,10 +135,7 @@ fn forty_containers_at_once_and_strangers_among_them() -> Result<()> {
 
 #[test]
 fn two_traces_of_one_container_do_not_disturb_each_other() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
 
     let files = [scratch.file("one.slim"), scratch.file("two.slim")];
@@ -180,10 +157,8 @@ fn two_traces_of_one_container_do_not_disturb_each_other() -> Result<()> {
 
 #[test]
 fn a_trace_of_an_image_waits_for_containers_that_ran_before_and_for_those_created_only() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let (scratch, own) = (Scratch::new()?, Image::derive(&engine, &source, "waits")?);
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
+    let own = Image::derive(&engine, &source, "waits")?;
     let alone = ["--network", "none"];
 
     let running = Container::run(&engine, own.tag(), &alone, &[])?;
@@ -211,10 +186,8 @@ fn a_trace_of_an_image_waits_for_containers_that_ran_before_and_for_those_create
 #[test]
 #[ignore = "takes minutes: a thousand containers, one after the other"]
 fn a_thousand_containers_start_and_exit_during_one_trace() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let (scratch, own) = (Scratch::new()?, Image::derive(&engine, &source, "thousand")?);
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
+    let own = Image::derive(&engine, &source, "thousand")?;
 
     let file = scratch.file("thousand.slim");
     let command = format!(
@@ -234,10 +207,8 @@ fn a_thousand_containers_start_and_exit_during_one_trace() -> Result<()> {
 /// container, it hears after all is over.
 #[test]
 fn a_trace_that_gets_no_time_misses_nothing() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let (scratch, own) = (Scratch::new()?, Image::derive(&engine, &source, "starved")?);
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
+    let own = Image::derive(&engine, &source, "starved")?;
 
     let starve = "slim=$PPID; kill -STOP $slim; docker run --rm --network none $0 /bin/first /first/001; \
         setsid sh -c \"kill -CONT $slim; sleep 0.001; kill -STOP $slim; sleep 4; kill -CONT $slim\" >/dev/null 2>&1 &";

@@ -5,35 +5,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use slim_host::capture::{self, AccessKind, Capture, Outcome, Status};
-use slim_tests::{Container, Deadline, Engine, Image, Scratch, Slim, Started, http, require};
+use slim_host::capture::{self, AccessKind, Capture, Status};
+use slim_tests::{Container, Deadline, Ground, Image, Started, complete, http, require};
 
 /// What the processes of a capture of slim-test/static found in /first, /srv and /bin while it was taken. Sweeps know what
 /// they found before, too.
 fn found(capture: &Capture) -> BTreeSet<String> {
-    let seen = capture.accesses.keys().filter(|key| key.kind != AccessKind::Resolved);
-    let found = seen.filter(|key| key.outcome == Outcome::Found);
-    let paths = found.map(|key| String::from_utf8_lossy(key.path.as_bytes()).into_owned());
-    paths.filter(|path| ["/first/", "/srv/", "/bin/"].iter().any(|parent| path.starts_with(parent))).collect()
+    slim_tests::found(capture, &["/first/", "/srv/", "/bin/"], |kind| kind != AccessKind::Resolved)
 }
 
 fn set<const N: usize>(paths: [&str; N]) -> BTreeSet<String> {
     paths.map(str::to_owned).into()
 }
 
-/// Reads a capture that must be whole.
-fn complete(file: &str) -> Result<Capture> {
-    let capture = capture::read(Path::new(file))?;
-    assert_eq!(capture.header.status, Status::Complete, "{file}: {:?}", capture.header.loss);
-    Ok(capture)
-}
-
 #[test]
 fn an_interrupt_ends_the_trace_in_order() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
 
     for (number, signal) in [Signal::INT, Signal::TERM, Signal::HUP].into_iter().enumerate() {
@@ -52,10 +39,7 @@ fn an_interrupt_ends_the_trace_in_order() -> Result<()> {
 
 #[test]
 fn a_second_interrupt_ends_the_command_at_once() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
 
     // Asked to end, the command says so and goes on: slim has to wait for it, or for the second signal.
@@ -80,10 +64,7 @@ fn a_second_interrupt_ends_the_command_at_once() -> Result<()> {
 
 #[test]
 fn a_host_command_is_told_where_the_container_is() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     let container = Container::run(&engine, &source, &["--publish", "127.0.0.1::8080"], &[])?;
 
     let tell = "echo \"$SLIM_CONTAINER $SLIM_CONTAINER_ID $SLIM_IP $SLIM_PORT_8080 $SLIM_PORT\" >&2";
@@ -99,10 +80,7 @@ fn a_host_command_is_told_where_the_container_is() -> Result<()> {
 
 #[test]
 fn a_failing_host_command_fails_the_trace_and_keeps_the_capture() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
 
     let file = scratch.file("kept.slim");
@@ -115,10 +93,8 @@ fn a_failing_host_command_fails_the_trace_and_keeps_the_capture() -> Result<()> 
 
 #[test]
 fn each_image_has_a_capture() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let (first, second) = (require!(engine.test_image("static")), require!(engine.test_image("nginx")));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source: first, slim, scratch } = require!(Ground::of("static"));
+    let second = require!(engine.test_image("nginx"));
     let (one, other) =
         (Container::run(&engine, &first, &[], &[])?, Container::run(&engine, &second, &[], &[])?);
     http::wait((other.ip()?, 80).into(), "/", Deadline::after(30))?;
@@ -150,11 +126,9 @@ fn each_image_has_a_capture() -> Result<()> {
 
 #[test]
 fn an_image_is_traced_in_containers_started_before_and_after() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     // An image of its own, or the containers of other tests would be in the capture.
-    let (scratch, own) = (Scratch::new()?, Image::derive(&engine, &source, "modes")?);
+    let own = Image::derive(&engine, &source, "modes")?;
     let before = Container::run(&engine, own.tag(), &["--network", "none"], &[])?;
 
     let file = scratch.file("both.slim");
@@ -170,10 +144,7 @@ fn an_image_is_traced_in_containers_started_before_and_after() -> Result<()> {
 
 #[test]
 fn a_restart_goes_into_the_same_capture() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
 
     let file = scratch.file("restarted.slim");
@@ -187,10 +158,7 @@ fn a_restart_goes_into_the_same_capture() -> Result<()> {
 
 #[test]
 fn the_end_of_the_container_ends_the_trace() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let scratch = Scratch::new()?;
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
     let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
 
     let file = scratch.file("ended.slim");
@@ -204,10 +172,8 @@ fn the_end_of_the_container_ends_the_trace() -> Result<()> {
 
 #[test]
 fn united_captures_keep_what_any_of_them_used() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let (scratch, target) = (Scratch::new()?, Image::reserve(&engine, "united"));
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
+    let target = Image::reserve(&engine, "united");
     let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
 
     let files = ["/first/001", "/first/002"].map(|opened| {

@@ -6,24 +6,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use slim_host::capture::{self, Capture, Outcome, Status};
-use slim_tests::{Deadline, Engine, Image, Missing, Scratch, Slim, kernel, require};
+use slim_host::capture::Capture;
+use slim_tests::{Deadline, Engine, Image, Missing, Scratch, Slim, complete, kernel, require};
 
 /// What was found in /first, /srv and /bin of slim-test/static by the programs of the image itself.
 fn found(capture: &Capture) -> BTreeSet<String> {
-    let found = capture.accesses.keys().filter(|key| key.outcome == Outcome::Found);
-    let paths = found.map(|key| String::from_utf8_lossy(key.path.as_bytes()).into_owned());
-    paths.filter(|path| ["/first/", "/srv/", "/bin/"].iter().any(|parent| path.starts_with(parent))).collect()
+    slim_tests::found(capture, &["/first/", "/srv/", "/bin/"], |_| true)
 }
 
 fn set<const N: usize>(paths: [&str; N]) -> BTreeSet<String> {
     paths.map(str::to_owned).into()
-}
-
-fn complete(file: &str) -> Result<Capture> {
-    let capture = capture::read(Path::new(file))?;
-    ensure!(capture.header.status == Status::Complete, "{file}: {:?}", capture.header.loss);
-    Ok(capture)
 }
 
 /// Runs a program to its end.

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{io::Read as _, time::Duration};
 
 use super::*;
 
@@ -75,6 +75,7 @@ fn quiet_keeps_results_warnings_and_errors() {
     let (output, stdout, stderr) = buffers(Verbosity::Quiet, Look::Plain);
     output.note("n");
     output.live("l").finish("f");
+    output.progress("p", Amount::Bytes(7)).counter().add(7);
     output.warning("w");
     output.error(&io::Error::other("e"));
     output.page(&Page::of_text("p")).unwrap();
@@ -118,6 +119,11 @@ fn off_a_terminal_progress_is_a_line_at_each_end() {
     let (output, stdout, stderr) = buffers(Verbosity::Normal, Look::Plain);
     let live = output.live("tracing nginx; press Ctrl-C to end");
     live.update(&LiveCounts::default());
+    let work = output.progress("reading", Amount::Unknown);
+    let mut read = Vec::new();
+    work.counter().through(&b"whole"[..]).read_to_end(&mut read).unwrap();
+    assert_eq!(read, b"whole");
+    drop(work);
     output.note("container restarted");
     live.finish("traced nginx for 3 s");
     assert_eq!(stdout.text(), "");

@@ -164,7 +164,7 @@ fn what_is_wrong_is_refused_with_a_remedy() {
         ("quiet = true\nverbose = 1", "f sets both quiet and verbose: one of them has to go"),
         (
             "\"\\u001b[2J\" = 1",
-            "f sets \"\\x1b[2J\", which is no setting: docs/config.md and `slim config` list them",
+            "f sets \\u{1b}[2J, which is no setting: docs/config.md and `slim config` list them",
         ),
     ] {
         assert_eq!(user(text).to_string(), said, "{text}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 use slim_tests::crafted::Layer;
-use slim_tests::{Engine, Image, Run, Scratch, Slim, Tree, comparable, require};
+use slim_tests::{Engine, Ground, Image, Missing, Run, Slim, Tree, comparable, require};
 use tar::EntryType;
 
 mod canary;
@@ -21,11 +21,19 @@ use canary::Canary;
 /// None of these images may keep slim busy for longer.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// The static program that opens the file named by its argument.
-fn program(engine: &Engine, source: &str) -> Result<Vec<u8>> {
-    let layers = engine.layers(source)?;
+/// What a test begins with, and a layer with the static program that opens the file named by its argument.
+fn begin() -> Result<(Ground, Layer), Missing> {
+    let ground = Ground::of("static")?;
+    let layer = program(&ground).map_err(|error| Missing(format!("no program: {error:#}")))?;
+    Ok((ground, layer))
+}
+
+fn program(ground: &Ground) -> Result<Layer> {
+    let layers = ground.engine.layers(&ground.source)?;
     let found = layers.iter().find_map(|layer| layer.get(b"bin/first".as_slice()));
-    Ok(found.context("no /bin/first in the image")?.content.clone())
+    let mut layer = Layer::default();
+    layer.file("bin/first", &found.context("no /bin/first in the image")?.content)?;
+    Ok(layer)
 }
 
 /// Traces one container of `image` for each path, which it opens: with success or not, but it runs.
@@ -74,13 +82,9 @@ fn same_image(engine: &Engine, slim: &str, source: &str) -> Result<()> {
 
 #[test]
 fn links_to_the_host_stay_links() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let program = program(&engine, &require!(engine.test_image("static")))?;
-    let slim = require!(Slim::find(&engine));
-    let (canary, outputs) = (Canary::plant()?, Scratch::new()?);
+    let (Ground { engine, slim, scratch: outputs, .. }, mut layer) = require!(begin());
+    let canary = Canary::plant()?;
 
-    let mut layer = Layer::default();
-    layer.file("bin/first", &program)?;
     layer.file("bin/script", format!("#!{}\n", canary.path).as_bytes())?;
     layer.file("bin/climber", format!("#!/{}\n", canary.relative()).as_bytes())?;
     let magic = format!("/proc/self/root{}", canary.path);
@@ -126,14 +130,9 @@ fn links_to_the_host_stay_links() -> Result<()> {
 
 #[test]
 fn devices_and_pipes_are_kept_and_never_opened() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let program = program(&engine, &require!(engine.test_image("static")))?;
-    let slim = require!(Slim::find(&engine));
-    let outputs = Scratch::new()?;
+    let (Ground { engine, slim, scratch: outputs, .. }, mut layer) = require!(begin());
     let disk = rustix::fs::stat("/")?.st_dev;
 
-    let mut layer = Layer::default();
-    layer.file("bin/first", &program)?;
     layer.file("bin/script", b"#!/pipe\n")?;
     layer.file("opened", b"")?;
     layer.device("disk", EntryType::Block, (rustix::fs::major(disk), rustix::fs::minor(disk)))?;
@@ -157,13 +156,9 @@ fn devices_and_pipes_are_kept_and_never_opened() -> Result<()> {
 
 #[test]
 fn the_configuration_names_no_path_of_the_host() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let program = program(&engine, &require!(engine.test_image("static")))?;
-    let slim = require!(Slim::find(&engine));
-    let (canary, outputs) = (Canary::plant()?, Scratch::new()?);
+    let (Ground { engine, slim, scratch: outputs, .. }, mut layer) = require!(begin());
+    let canary = Canary::plant()?;
 
-    let mut layer = Layer::default();
-    layer.file("bin/first", &program)?;
     layer.file("opened", b"")?;
     let layers = [layer.finish()?];
     let harmless = Image::craft(&engine, "config", &json!({ "Cmd": ["/bin/first", "/opened"] }), &layers)?;

@@ -2,10 +2,9 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use slim_tests::crafted::Layer;
-use slim_tests::{Engine, Image, Scratch, Slim, require};
+use slim_tests::{Ground, Image, require};
 
-use crate::{BOUND, program, same_image, trace};
+use crate::{BOUND, begin, same_image, trace};
 
 /// Names that a terminal, a page, a table or a shell would obey.
 fn names() -> Vec<Vec<u8>> {
@@ -39,13 +38,8 @@ fn names() -> Vec<Vec<u8>> {
 
 #[test]
 fn names_survive_and_steer_nothing() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let program = program(&engine, &require!(engine.test_image("static")))?;
-    let slim = require!(Slim::find(&engine));
-    let outputs = Scratch::new()?;
+    let (Ground { engine, slim, scratch: outputs, .. }, mut layer) = require!(begin());
 
-    let mut layer = Layer::default();
-    layer.file("bin/first", &program)?;
     layer.file("opened", b"")?;
     for name in names() {
         layer.directory(&name)?;

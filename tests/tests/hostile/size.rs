@@ -8,20 +8,15 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use slim_host::rootfs::{Limits, SourceFiles};
 use slim_tests::crafted::{Layer, archive, diff_id};
-use slim_tests::{Engine, Image, Run, Scratch, Slim, require};
+use slim_tests::{Ground, Image, Run, require};
 use tar::EntryType;
 
-use crate::{BOUND, program, trace, tree};
+use crate::{BOUND, begin, trace, tree};
 
 #[test]
 fn a_giant_file_and_many_names_take_little_memory() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let program = program(&engine, &require!(engine.test_image("static")))?;
-    let slim = require!(Slim::find(&engine));
-    let outputs = Scratch::new()?;
+    let (Ground { engine, slim, scratch: outputs, .. }, mut layer) = require!(begin());
 
-    let mut layer = Layer::default();
-    layer.file("bin/first", &program)?;
     layer.file("opened", b"")?;
     layer.file("giant", &vec![0; 200 << 20])?;
     for number in 0..10_000 {
@@ -55,13 +50,8 @@ fn a_giant_file_and_many_names_take_little_memory() -> Result<()> {
 
 #[test]
 fn deep_directories_are_kept() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let program = program(&engine, &require!(engine.test_image("static")))?;
-    let slim = require!(Slim::find(&engine));
-    let outputs = Scratch::new()?;
+    let (Ground { engine, slim, scratch: outputs, .. }, mut layer) = require!(begin());
 
-    let mut layer = Layer::default();
-    layer.file("bin/first", &program)?;
     layer.file("opened", b"")?;
     // The engine loads up to 1,900; planning takes the third power of the depth, a minute of a busy machine there.
     let depth = 800;
