@@ -221,15 +221,15 @@ const OPERATIONS: &[Operation] = &[
         "dir /dir; statat file",
         ["open /dir, stat /dir/file", "lookup /dir/file, open /dir", "file /dir/file, way /dir"],
     ),
-    // Newer kernels see that the path is empty before they look anything up (9013c51c630a; 6.6, and 6.1 since 2024).
+    // Newer kernels see that the path is empty before they look anything up (9013c51c630a).
     (
         "fstat by an empty path",
-        "needs Linux 6.1; dir /dir; stat-empty",
+        "needs Linux 6.6; dir /dir; stat-empty",
         ["open /dir", "open /dir", "dir /dir"],
     ),
     (
         "fstat by an empty path, looked up",
-        "lacks Linux 6.1; dir /dir; stat-empty",
+        "lacks Linux 6.6; dir /dir; stat-empty",
         ["open /dir", "lookup /dir, open /dir", "dir /dir"],
     ),
     ("statx", "statx /dir/file", ["stat /dir/file", "lookup /dir/file", "file /dir/file, way /dir"]),
