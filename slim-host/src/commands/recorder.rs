@@ -2,7 +2,11 @@
 //! hold up the draining of the ring.
 
 use std::{
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::JoinHandle,
 };
 
@@ -10,9 +14,9 @@ use crate::capture::{AccessKey, AccessRecord, CaptureError, CaptureWriter, Event
 
 use super::CommandError;
 
-/// Batches on their way to the file. The trace makes one every quarter of a second; a disk that is so far behind holds
-/// the trace up, and the ring takes over.
-const BATCHES: usize = 64;
+/// Batches on their way to the file, beyond which [`Recorder::is_behind`]. Each is a copy, so there are never many: what is
+/// new waits where it is.
+const BATCHES: usize = 2;
 
 enum Step {
     Record(Vec<(AccessKey, AccessRecord)>),
@@ -23,6 +27,8 @@ enum Step {
 /// A capture file being written.
 pub(super) struct Recorder {
     steps: SyncSender<Step>,
+    /// Steps that are not done.
+    open: Arc<AtomicUsize>,
     thread: JoinHandle<Result<(), CaptureError>>,
 }
 
@@ -31,7 +37,14 @@ impl Recorder {
     #[must_use]
     pub(super) fn new(writer: CaptureWriter) -> Self {
         let (steps, receiver) = sync_channel(BATCHES);
-        Self { steps, thread: std::thread::spawn(move || write(writer, &receiver)) }
+        let open = Arc::new(AtomicUsize::new(0));
+        let done = Arc::clone(&open);
+        Self { steps, open, thread: std::thread::spawn(move || write(writer, &receiver, &done)) }
+    }
+
+    /// Whether the disk has enough to do: another step would wait for it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.open.load(Ordering::Relaxed) >= BATCHES
     }
 
     /// Adds new and changed accesses.
@@ -65,6 +78,7 @@ impl Recorder {
     }
 
     fn step(self, step: Step) -> Result<Self, CommandError> {
+        self.open.fetch_add(1, Ordering::Relaxed);
         if self.steps.send(step).is_ok() {
             return Ok(self);
         }
@@ -79,7 +93,7 @@ impl Recorder {
     }
 }
 
-fn write(mut writer: CaptureWriter, steps: &Receiver<Step>) -> Result<(), CaptureError> {
+fn write(mut writer: CaptureWriter, steps: &Receiver<Step>, open: &AtomicUsize) -> Result<(), CaptureError> {
     for step in steps {
         match step {
             Step::Record(accesses) => writer.record(&accesses)?,
@@ -89,6 +103,7 @@ fn write(mut writer: CaptureWriter, steps: &Receiver<Step>) -> Result<(), Captur
                 return writer.finish(status, &loss, duration_ns);
             }
         }
+        open.fetch_sub(1, Ordering::Relaxed);
     }
     Ok(())
 }

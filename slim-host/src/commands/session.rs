@@ -29,7 +29,7 @@ use super::{
     watch::Sieve,
 };
 use crate::{
-    capture::{AccessKey, AccessRecord, Accesses, Capture, Header, ImageIdentity, Status},
+    capture::{AccessKey, AccessRecord, Capture, Header, ImageIdentity, Status},
     memory,
     output::{Live, LiveCounts, Output},
     path::quote,
@@ -51,6 +51,8 @@ pub(super) use machine::{Machine, Manner};
 const TICK: Duration = Duration::from_millis(20);
 /// How long a container that has ended is known to the kernel: until its groups are gone and its events are sorted.
 const RETIREMENT: Duration = Duration::from_secs(10);
+/// Accesses of one batch for the capture file: a megabyte of copies.
+const BATCH: usize = 4096;
 /// Ticks between two batches for the capture file and two redraws of the live line: a quarter of a second.
 const TICKS_A_BATCH: u32 = 12;
 /// Ticks between two heartbeats of the capture file (each syncs it to disk): about a second.
@@ -59,6 +61,15 @@ const TICKS_A_HEARTBEAT: u32 = 48;
 /// How long the end of a trace waits for events that were announced and have not come: they are on their way, unless
 /// their task stands still.
 const LAST_EVENTS: Duration = Duration::from_millis(200);
+
+/// How fast changes go to the capture file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// As the disk takes them; the others wait.
+    Disk,
+    /// All of them now.
+    All,
+}
 
 /// A running trace.
 pub(super) struct Session {
@@ -230,8 +241,10 @@ impl Session {
         let found = self.sweeps.poll(Instant::now());
         self.resolve(found);
         self.ticked = self.ticked.wrapping_add(1);
+        if self.ticked.is_multiple_of(TICKS_A_BATCH) || self.aggregate.changed() >= BATCH {
+            self.write_changes(Pace::Disk)?;
+        }
         if self.ticked.is_multiple_of(TICKS_A_BATCH) {
-            self.write_changes()?;
             match &self.sieve {
                 Some(sieve) => live.show(sieve.summary()),
                 None => live.update(&self.counts()?),
@@ -243,7 +256,10 @@ impl Session {
         if self.ticked.is_multiple_of(TICKS_A_HEARTBEAT) && !self.recorders.is_empty() {
             let (duration, loss) = (self.duration_ns(), self.loss()?.by_cause());
             for (target, recorder) in std::mem::take(&mut self.recorders) {
-                self.recorders.insert(target, recorder.heartbeat(duration, loss.clone())?);
+                let is_behind = recorder.is_behind();
+                let recorder =
+                    if is_behind { recorder } else { recorder.heartbeat(duration, loss.clone())? };
+                self.recorders.insert(target, recorder);
             }
         }
         Ok(())
@@ -272,7 +288,7 @@ impl Session {
         let totals = self.tracer.totals()?;
         self.drain_all(&totals)?;
         self.settle_waiting();
-        self.write_changes()?;
+        self.write_changes(Pace::All)?;
         let totals = [totals, self.recount()?].concat();
         let undelivered = self.aggregate.count(&totals);
         let (most, size) = self.tracer.ring_fill();
@@ -281,15 +297,19 @@ impl Session {
         let counts = event_counts(&totals, &self.tracer.counters()?);
         // From here on only counts have changed, which are no news.
         self.feed = None;
-        self.write_changes()?;
+        self.write_changes(Pace::All)?;
         let (duration_ns, causes) = (self.duration_ns(), loss.by_cause());
         let status = if loss.is_complete() { Status::Complete } else { Status::Lossy };
         for recorder in std::mem::take(&mut self.recorders).into_values() {
             recorder.finish(status, duration_ns, causes.clone(), counts.clone())?;
         }
-        let captures = targets.into_iter().map(|(target, header)| Capture {
+        // What takes memory goes before the captures are made: the programs with their ring, the sweeps.
+        let Self { tracer, sweeps, aggregate, .. } = self;
+        drop((tracer, sweeps, totals));
+        let accesses = aggregate.finish(&targets.iter().map(|(target, _)| *target).collect::<Vec<_>>());
+        let captures = targets.into_iter().zip(accesses).map(|((_, header), accesses)| Capture {
             header: Header { duration_ns, status, loss: causes.clone(), counts: counts.clone(), ..header },
-            accesses: self.aggregate.accesses(target).collect::<Accesses>(),
+            accesses,
         });
         Ok(captures.collect())
     }
@@ -375,13 +395,18 @@ impl Session {
         Ok(())
     }
 
-    fn write_changes(&mut self) -> Result<(), CommandError> {
-        for (target, recorder) in std::mem::take(&mut self.recorders) {
-            let changed = self.aggregate.take_changed(target);
-            if let Some(feed) = self.feed.as_ref().filter(|_| !changed.is_empty()) {
-                feed.tell(target, &changed)?;
+    fn write_changes(&mut self, pace: Pace) -> Result<(), CommandError> {
+        for (target, mut recorder) in std::mem::take(&mut self.recorders) {
+            while pace == Pace::All || !recorder.is_behind() {
+                let changed = self.aggregate.take_some_changed(target, BATCH);
+                if changed.is_empty() {
+                    break;
+                }
+                if let Some(feed) = &self.feed {
+                    feed.tell(target, &changed)?;
+                }
+                recorder = recorder.record(changed)?;
             }
-            let recorder = recorder.record(changed)?;
             self.recorders.insert(target, recorder);
         }
         Ok(())

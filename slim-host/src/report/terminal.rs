@@ -66,6 +66,7 @@ pub fn trace(report: &TraceReport) -> Page {
         lines.push(labelled("watched", elide(&report.containers.join(", "), 68)));
     }
     lines.extend(observed(&report.capture));
+    lines.extend(counted(&report.capture.counts));
     lines.extend(report.sweep.iter().flat_map(swept));
     lines.push(labelled("file", quote(report.file.as_os_str().as_encoded_bytes())));
     lines.extend(limited(&report.warnings, MAX_WARNINGS, |warning| {
@@ -279,7 +280,6 @@ fn observed(capture: &CaptureSummary) -> Vec<Line> {
     ];
     let why = capture.fallback.as_ref().map_or(String::new(), |why| format!("; {why}"));
     lines.push(labelled("source", elide(&format!("{}{why}", capture.sources), 68)));
-    lines.extend(counted(&capture.counts));
     let causes = limited(&capture.loss, MAX_LOSS, |loss| {
         Line::toned(Tone::Warn, format!("{:LABEL$}", "lost"))
             .then(Tone::Plain, format!("{} {}: {}", count(loss.count), loss.cause, loss.meaning))

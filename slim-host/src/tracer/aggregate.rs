@@ -13,11 +13,12 @@ use std::{
     sync::Arc,
 };
 
+use hashbrown::HashTable;
 use slim_common::{event::DedupKey, limits::SEEN_ENTRIES};
 
 use super::event::Event;
 use crate::{
-    capture::{AccessKey, AccessKind, AccessRecord, Outcome},
+    capture::{AccessKey, AccessKind, AccessRecord, Accesses, Outcome},
     path::RequestedPath,
 };
 
@@ -52,7 +53,9 @@ pub struct Aggregate {
     started_ns: u64,
     limits: Limits,
     entries: Vec<Entry>,
-    index: HashMap<(Target, Arc<AccessKey>), Slot>,
+    /// Entries by target and path, so that all kinds of access to a file are found together. Only numbers: what they are
+    /// found by is in the entries.
+    index: HashTable<Slot>,
     /// The entries that a kernel key counts for. Those of absent and changed names the kernel does not count for long.
     keys: HashMap<DedupKey, [Slot; 2]>,
     /// Processes by name and executable: few, and each accesses many files.
@@ -62,8 +65,8 @@ pub struct Aggregate {
     absent_dropped: u64,
     entries_full: u64,
     events: u64,
-    /// Hashes of the paths that were found, with their targets: several kinds of access are one file.
-    files: HashSet<u64>,
+    /// Different paths that were found, over all targets: several kinds of access are one file.
+    files: usize,
     hasher: RandomState,
     last_new_ns: u64,
 }
@@ -87,7 +90,7 @@ const _: () = assert!(ENTRIES_MAX < NOWHERE as usize);
 
 #[derive(Debug)]
 struct Entry {
-    key: Arc<AccessKey>,
+    key: AccessKey,
     program: Arc<Program>,
     target: Target,
     pid: u32,
@@ -129,7 +132,7 @@ impl Aggregate {
             started_ns,
             limits,
             entries: Vec::new(),
-            index: HashMap::new(),
+            index: HashTable::new(),
             keys: HashMap::new(),
             programs: HashSet::new(),
             dirty: Vec::new(),
@@ -137,7 +140,7 @@ impl Aggregate {
             absent_dropped: 0,
             entries_full: 0,
             events: 0,
-            files: HashSet::new(),
+            files: 0,
             hasher: RandomState::new(),
             last_new_ns: started_ns,
         }
@@ -198,11 +201,12 @@ impl Aggregate {
 
     /// The entry of an access, which may be new; `None` when there is no room for it.
     fn access(&mut self, target: Target, key: AccessKey, witness: &Witness) -> Option<Slot> {
-        let key = Arc::new(key);
-        let place = (target, Arc::clone(&key));
-        if let Some(&at) = self.index.get(&place) {
+        let hash = hash(&self.hasher, target, &key.path);
+        if let Some(at) = self.find(hash, target, &key.path, |known| *known == key) {
             return Some(at);
         }
+        let is_found = |known: &AccessKey| known.outcome == Outcome::Found;
+        let is_new_file = is_found(&key) && self.find(hash, target, &key.path, is_found).is_none();
         let at = self.room(target, key.outcome)?;
         // Only what is kept is remembered: there are at most as many programs as entries.
         self.programs.insert(Arc::clone(&witness.program));
@@ -215,14 +219,31 @@ impl Aggregate {
             count: 1,
             dirty: true,
         });
-        if place.1.outcome == Outcome::Found
-            && self.files.insert(self.hasher.hash_one((target, &place.1.path)))
-        {
+        if is_new_file {
+            self.files += 1;
             self.last_new_ns = self.last_new_ns.max(self.started_ns + witness.offset_ns);
         }
-        self.index.insert(place, at);
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        self.index.insert_unique(hash, at, |&at| {
+            entries.get(at as usize).map_or(0, |entry| self::hash(hasher, entry.target, &entry.key.path))
+        });
         self.dirty.push(at);
         Some(at)
+    }
+
+    /// An entry of `target` with this path, of which that is the hash, and with a key that `wanted` likes.
+    fn find(
+        &self,
+        hash: u64,
+        target: Target,
+        path: &RequestedPath,
+        wanted: impl Fn(&AccessKey) -> bool,
+    ) -> Option<Slot> {
+        let is_it = |at: &Slot| {
+            let entry = self.entries.get(*at as usize);
+            entry.is_some_and(|entry| entry.target == target && entry.key.path == *path && wanted(&entry.key))
+        };
+        self.index.find(hash, is_it).copied()
     }
 
     /// The place of the next entry; what finds none is counted.
@@ -242,28 +263,25 @@ impl Aggregate {
         Slot::try_from(self.entries.len()).ok()
     }
 
-    fn entry(&mut self, at: Slot) -> Option<&mut Entry> {
-        self.entries.get_mut(at as usize)
-    }
-
     /// Sets the counts from the kernel's totals; how many totals belong to events that never arrived.
     pub fn count(&mut self, totals: &[(DedupKey, u64)]) -> u64 {
-        let mut sums: HashMap<Slot, u64> = HashMap::new();
+        let mut sums = vec![0_u64; self.entries.len()];
         let mut undelivered = 0;
         for (key, total) in totals {
             match self.keys.get(key) {
                 Some(entries) => {
-                    for at in entries.iter().filter(|at| **at != NOWHERE) {
-                        *sums.entry(*at).or_default() += total;
+                    // There is no entry at `NOWHERE`.
+                    for at in entries {
+                        if let Some(sum) = sums.get_mut(*at as usize) {
+                            *sum += total;
+                        }
                     }
                 }
                 None => undelivered += 1,
             }
         }
-        for (at, sum) in sums {
-            if let Some(entry) = self.entry(at)
-                && entry.count < sum
-            {
+        for ((at, entry), sum) in (0..).zip(&mut self.entries).zip(sums) {
+            if entry.count < sum {
                 entry.count = sum;
                 if !std::mem::replace(&mut entry.dirty, true) {
                     self.dirty.push(at);
@@ -279,26 +297,54 @@ impl Aggregate {
         totals.iter().all(|(key, _)| self.keys.contains_key(key))
     }
 
+    /// How many accesses are new or changed since they were taken.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// The accesses of `target` that are new or changed since the last call.
     pub fn take_changed(&mut self, target: Target) -> Vec<(AccessKey, AccessRecord)> {
-        let (taken, left) = std::mem::take(&mut self.dirty)
-            .into_iter()
-            .partition::<Vec<_>, _>(|&at| self.entries.get(at as usize).is_some_and(|e| e.target == target));
-        self.dirty = left;
-        let mut changed = Vec::with_capacity(taken.len());
-        for at in taken {
-            if let Some(entry) = self.entry(at) {
+        self.take_some_changed(target, usize::MAX)
+    }
+
+    /// The same, at most so many.
+    pub fn take_some_changed(&mut self, target: Target, most: usize) -> Vec<(AccessKey, AccessRecord)> {
+        let mut changed = Vec::new();
+        let (entries, dirty) = (&mut self.entries, &mut self.dirty);
+        dirty.retain(|&at| match entries.get_mut(at as usize) {
+            Some(entry) if entry.target == target && changed.len() < most => {
                 entry.dirty = false;
-                changed.push((AccessKey::clone(&entry.key), entry.record()));
+                changed.push((entry.key.clone(), entry.record()));
+                false
             }
-        }
+            Some(_) => true,
+            None => false,
+        });
         changed
     }
 
     /// Every access of `target`.
     pub fn accesses(&self, target: Target) -> impl Iterator<Item = (AccessKey, AccessRecord)> {
         let own = self.entries.iter().filter(move |entry| entry.target == target);
-        own.map(|entry| (AccessKey::clone(&entry.key), entry.record()))
+        own.map(|entry| (entry.key.clone(), entry.record()))
+    }
+
+    /// Ends it: every access of each of `targets`, in their order. What there is is moved, not copied: at the end of a
+    /// trace there are the most.
+    #[must_use]
+    pub fn finish(self, targets: &[Target]) -> Vec<Accesses> {
+        let Self { entries, index, keys, dirty, .. } = self;
+        drop((index, keys, dirty));
+        let mut accesses = vec![Accesses::new(); targets.len()];
+        for entry in entries {
+            let of_target = targets.iter().position(|target| *target == entry.target);
+            if let Some(of_target) = of_target.and_then(|at| accesses.get_mut(at)) {
+                let record = entry.record();
+                of_target.insert(entry.key, record);
+            }
+        }
+        accesses
     }
 
     /// How many different accesses there are.
@@ -334,7 +380,7 @@ impl Aggregate {
     /// How many different files were found, over all targets.
     #[must_use]
     pub fn files(&self) -> usize {
-        self.files.len()
+        self.files
     }
 
     /// `CLOCK_MONOTONIC` in nanoseconds when the last new file was found; at first the start.
@@ -342,6 +388,11 @@ impl Aggregate {
     pub fn last_new_ns(&self) -> u64 {
         self.last_new_ns
     }
+}
+
+/// By what an entry is found.
+fn hash(hasher: &RandomState, target: Target, path: &RequestedPath) -> u64 {
+    hasher.hash_one((target, path))
 }
 
 #[cfg(test)]

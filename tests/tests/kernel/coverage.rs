@@ -221,7 +221,17 @@ const OPERATIONS: &[Operation] = &[
         "dir /dir; statat file",
         ["open /dir, stat /dir/file", "lookup /dir/file, open /dir", "file /dir/file, way /dir"],
     ),
-    ("fstat by an empty path", "dir /dir; stat-empty", ["open /dir", "open /dir", "dir /dir"]),
+    // Newer kernels see that the path is empty before they look anything up (9013c51c630a).
+    (
+        "fstat by an empty path",
+        "needs Linux 6.6; dir /dir; stat-empty",
+        ["open /dir", "open /dir", "dir /dir"],
+    ),
+    (
+        "fstat by an empty path, looked up",
+        "lacks Linux 6.6; dir /dir; stat-empty",
+        ["open /dir", "lookup /dir, open /dir", "dir /dir"],
+    ),
     ("statx", "statx /dir/file", ["stat /dir/file", "lookup /dir/file", "file /dir/file, way /dir"]),
     ("access", "access /file", ["access /file", "lookup /file", "file /file"]),
     (
@@ -345,7 +355,11 @@ fn a_sweep_finds_what_it_can_know() -> Result<()> {
         let Some(case) = Case::read(name, steps)? else { continue };
         let group = hierarchy.group()?;
         let mut child = case.pause(plan(&tree, Entry::Pivot).in_group(&group))?;
-        let found = sweep::lines(&sweeper.sweep(&sweep::home(&group, child.pid())?)?).join(", ");
+        let mut found = sweep::lines(&sweeper.sweep(&sweep::home(&group, child.pid())?)?);
+        // The TOMOYO security module, where a kernel has it, looks each program up again by its name. That of `execveat` is
+        // below /dev/fd.
+        found.retain(|line| !(line == "absent /dev" && name.starts_with("execveat")));
+        let found = found.join(", ");
         child.resume()?;
         child.finish()?;
         if found != expected[SWEEP] {

@@ -1,8 +1,8 @@
 //! What a sweep of the kernel's names adds to the accesses: names, and never who asked for them.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
-use super::{ABSENT, Aggregate, Target};
+use super::{ABSENT, Aggregate, Target, hash};
 use crate::{
     capture::{AccessKey, AccessKind, Outcome},
     tracer::sweep::{Name, NameKind},
@@ -25,25 +25,16 @@ impl Aggregate {
                 NameKind::Absent => ABSENT,
                 NameKind::Symlink | NameKind::Directory | NameKind::File => Outcome::Found,
             };
-            let key = AccessKey { path: name.path.clone(), kind: AccessKind::Resolved, outcome };
-            if self.has_any_kind(target, &key) {
+            // Whatever the kind of access.
+            let hash = hash(&self.hasher, target, &name.path);
+            if self.find(hash, target, &name.path, |known| known.outcome == outcome).is_some() {
                 continue;
             }
+            let key = AccessKey { path: name.path.clone(), kind: AccessKind::Resolved, outcome };
             let taken = self.access(target, key, &witness).is_some();
             new += u64::from(taken && outcome == Outcome::Found);
         }
         new
-    }
-
-    /// Whether there is an access like `key`, of whatever kind.
-    fn has_any_kind(&self, target: Target, key: &AccessKey) -> bool {
-        let mut place = (target, Arc::new(key.clone()));
-        AccessKind::ALL.into_iter().any(|kind| {
-            if let Some(key) = Arc::get_mut(&mut place.1) {
-                key.kind = kind;
-            }
-            self.index.contains_key(&place)
-        })
     }
 
     /// Every directory that the paths found by `target` lead through, as they are spelled.

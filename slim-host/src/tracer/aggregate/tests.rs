@@ -43,6 +43,27 @@ fn object_and_request_are_two_accesses_unless_equal() {
     assert_eq!(changed(&mut aggregate, 0), []);
     assert_eq!(changed(&mut aggregate, 1), [("/data/x".into(), 3, 3, 1)]);
     assert_eq!((aggregate.len(), aggregate.events(), aggregate.last_new_ns()), (4, 3, 1_003));
+    assert_eq!(aggregate.files(), 4);
+    aggregate.add(Event { kind: AccessKind::Stat, ..event(4, 0, Some("/etc/passwd"), None) });
+    assert_eq!((aggregate.len(), aggregate.files(), aggregate.last_new_ns()), (5, 4, 1_003));
+}
+
+#[test]
+fn changes_are_taken_in_parts_and_all_is_there_in_the_end() {
+    let mut aggregate = Aggregate::new(0);
+    for (key, target) in [(1, 0), (2, 1), (3, 0), (4, 0)] {
+        aggregate.add(event(key, target, Some(&format!("/{key}")), None));
+    }
+    let some = |aggregate: &mut Aggregate| -> Vec<String> {
+        let taken = aggregate.take_some_changed(0, 2);
+        taken.into_iter().map(|(key, _)| key.path.to_string()).collect()
+    };
+    assert_eq!((aggregate.changed(), some(&mut aggregate)), (4, vec!["/1".into(), "/3".into()]));
+    assert_eq!((aggregate.changed(), some(&mut aggregate)), (2, vec!["/4".into()]));
+    assert_eq!((aggregate.changed(), some(&mut aggregate)), (1, vec![]));
+    let expected: Vec<Accesses> = [0, 1].map(|target| aggregate.accesses(target).collect()).into();
+    assert_eq!(expected.iter().map(Accesses::len).collect::<Vec<_>>(), [3, 1]);
+    assert_eq!(aggregate.finish(&[0, 1]), expected);
 }
 
 #[test]
@@ -105,17 +126,15 @@ fn a_hundred_thousand_files_fit_into_the_agent() {
         let path = format!("/usr/lib/python3/dist-packages/package/module/file-{key:09}.py");
         aggregate.add(event(key, 0, Some(&path), Some(&path)));
     }
-    let entry = 2 * size_of::<usize>() + size_of::<AccessKey>();
     let paths: usize = aggregate.entries.iter().map(|entry| block(entry.key.path.as_bytes().len())).sum();
     let bytes = block(aggregate.entries.capacity() * size_of::<Entry>())
-        + aggregate.len() * block(entry)
         + paths
-        + table::<((Target, Arc<AccessKey>), Slot)>(aggregate.index.capacity())
+        + table::<Slot>(aggregate.index.capacity())
         + table::<(DedupKey, [Slot; 2])>(aggregate.keys.capacity())
         + block(aggregate.dirty.capacity() * size_of::<Slot>());
     assert_eq!((aggregate.len(), aggregate.programs.len()), (100_000, 1));
     // The whole agent has 80 MB; the ring, the capture's copy and SQLite need their part.
-    assert!(bytes < 32 << 20, "{bytes} bytes");
+    assert!(bytes < 23 << 20, "{bytes} bytes");
 }
 
 #[test]
