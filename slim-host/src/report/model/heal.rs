@@ -47,3 +47,52 @@ impl fmt::Display for HealRound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        capture::AccessKind,
+        path::{ImagePath, RequestedPath},
+        verify::Missing,
+    };
+
+    fn missing() -> Missing {
+        let path = ImagePath::new("/a").unwrap();
+        Missing {
+            requested: RequestedPath::from(&path),
+            path,
+            operation: AccessKind::Open,
+            process: "app".into(),
+            pid: 7,
+            executable: String::new(),
+            count: 1,
+        }
+    }
+
+    #[test]
+    fn a_round_says_whether_it_guesses() {
+        let round = |healed, finding: fn(Missing) -> Finding| {
+            HealRound::new(2, healed, vec![finding(missing())]).to_string()
+        };
+        assert_eq!(round(1, Finding::Missing), "round 2: 1 name was missing, and is kept");
+        assert_eq!(round(7, Finding::Missing), "round 2: 7 names were missing, and are kept");
+        let guess = "round 2: a step differs and nothing tells why; 3 suspects are kept";
+        assert_eq!(round(3, Finding::Suspect), guess);
+    }
+
+    #[test]
+    fn rounds_as_json() {
+        let finding = Finding::Unlisted { directory: ImagePath::root(), missing: missing() };
+        let json = serde_json::to_value(HealRound::new(1, 1, vec![finding])).unwrap();
+        let expected = serde_json::json!({
+            "round": 1,
+            "healed": 1,
+            "findings": [{
+                "finding": "unlisted", "directory": "/", "path": "/a", "requested": "/a", "operation": "open",
+                "process": "app", "pid": 7, "executable": "", "count": 1
+            }]
+        });
+        assert_eq!(json, expected);
+    }
+}

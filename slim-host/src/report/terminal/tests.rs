@@ -31,6 +31,21 @@ fn a_dry_run_says_that_nothing_was_written() {
 }
 
 #[test]
+fn a_healed_build_says_how_often_it_was_built() {
+    use crate::report::HealRound;
+    let mut report = fixture::build();
+    let line = |report: &BuildReport| {
+        let text = plain(&build(report));
+        text.lines().find(|line| line.starts_with("healed")).map(str::to_owned)
+    };
+    assert_eq!(line(&report), None);
+    report.rounds = vec![HealRound::new(1, 7, Vec::new())];
+    assert_eq!(line(&report).as_deref(), Some("healed    7 names in 1 round, then it passed"));
+    report.rounds.push(HealRound::new(2, 1_000, Vec::new()));
+    assert_eq!(line(&report).as_deref(), Some("healed    1,007 names in 2 rounds, then it passed"));
+}
+
+#[test]
 fn a_trace_with_loss() {
     assert_eq!(plain(&trace(&fixture::trace())), include_str!("trace.txt"));
 }
