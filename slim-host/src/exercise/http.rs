@@ -108,15 +108,19 @@ pub(super) struct Reply {
     pub(super) location: Option<String>,
 }
 
-/// Asks `address`, follows nothing, and reads the whole answer.
+/// Asks `address`, follows nothing, and reads the whole answer into `body`.
 ///
 /// # Errors
 /// When there is no answer in HTTP, or no end of it.
-pub(super) async fn ask(address: SocketAddr, request: &HttpRequest) -> Result<Answer, HttpError> {
-    Ok(fetch(address, request, BodyDigest::begin()).await?.answer)
+pub(super) async fn ask(
+    address: SocketAddr,
+    request: &HttpRequest,
+    body: BodyReader,
+) -> Result<Answer, HttpError> {
+    Ok(fetch(address, request, body).await?.answer)
 }
 
-/// As [`ask`], with the body in `body`, and what leads on.
+/// As [`ask`], with what leads on.
 ///
 /// # Errors
 /// As [`ask`].
@@ -238,6 +242,10 @@ mod tests {
 
     use super::*;
 
+    fn begin() -> BodyReader {
+        BodyDigest::begin()
+    }
+
     /// Answers one request with `answer`, and returns what was asked.
     async fn serve(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -256,7 +264,7 @@ mod tests {
     async fn a_request_and_its_answer() {
         let (address, asked) =
             serve(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n").await;
-        let answer = ask(address, &HttpRequest::get("/a?b").unwrap()).await.unwrap();
+        let answer = ask(address, &HttpRequest::get("/a?b").unwrap(), begin()).await.unwrap();
         assert_eq!((answer.status, answer.body.head()), (404, &b"no"[..]));
         let asked = asked.await.unwrap();
         assert!(asked.starts_with("GET /a?b HTTP/1.1\r\n"), "{asked}");
@@ -267,14 +275,14 @@ mod tests {
     async fn what_is_no_answer() {
         let request = HttpRequest::get("/").unwrap();
         let (address, _asked) = serve(b"").await;
-        assert!(ask(address, &request).await.unwrap_err().is_early());
+        assert!(ask(address, &request, begin()).await.unwrap_err().is_early());
         let (address, _asked) = serve(b"SSH-2.0-x\r\n\r\n").await;
-        let error = ask(address, &request).await.unwrap_err();
+        let error = ask(address, &request, begin()).await.unwrap_err();
         assert!(!error.is_early(), "{error:?}");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        assert!(ask(address, &request).await.unwrap_err().is_early());
+        assert!(ask(address, &request, begin()).await.unwrap_err().is_early());
     }
 
     /// Speaks TLS with a certificate that nobody vouches for, answers one request, and hangs up without a word.
@@ -315,7 +323,7 @@ mod tests {
             (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", b"until the end"),
         ] {
             let address = serve_encrypted(answer).await;
-            let answer = ask(address, &request).await.unwrap();
+            let answer = ask(address, &request, begin()).await.unwrap();
             assert_eq!((answer.status, answer.body.head()), (200, body));
         }
     }
@@ -324,10 +332,13 @@ mod tests {
     async fn what_is_no_tls_is_told_at_once() {
         let request = HttpRequest::get("https:///").unwrap();
         let (address, _asked) = serve(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
-        let error = ask(address, &request).await.unwrap_err();
+        let error = ask(address, &request, begin()).await.unwrap_err();
         assert!(matches!(error, HttpError::Tls { .. }) && !error.is_early(), "{error:?}");
         let (address, _asked) = serve(b"").await;
-        assert!(ask(address, &request).await.unwrap_err().is_early(), "it hung up: it may not be ready");
+        assert!(
+            ask(address, &request, begin()).await.unwrap_err().is_early(),
+            "it hung up: it may not be ready"
+        );
     }
 
     #[tokio::test]
@@ -335,12 +346,12 @@ mod tests {
         let (address, _asked) =
             serve(b"HTTP/1.1 302 Found\r\nLocation: http://example.org/\x1b\r\nContent-Length: 0\r\n\r\n")
                 .await;
-        let answer = ask(address, &HttpRequest::get("/").unwrap()).await;
+        let answer = ask(address, &HttpRequest::get("/").unwrap(), begin()).await;
         // A control character is no header; without it the place is told.
         assert!(answer.is_err());
         let (address, _asked) =
             serve(b"HTTP/1.1 302 Found\r\nLocation: http://example.org/\r\nContent-Length: 0\r\n\r\n").await;
-        let answer = ask(address, &HttpRequest::get("/").unwrap()).await.unwrap();
+        let answer = ask(address, &HttpRequest::get("/").unwrap(), begin()).await.unwrap();
         assert_eq!((answer.status, answer.redirect.as_deref()), (302, Some("http://example.org/")));
     }
 

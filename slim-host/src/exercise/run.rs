@@ -60,7 +60,7 @@ impl<'a> Ground<'a> {
         }
     }
 
-    /// The container's port that a step means: of several, the usual one of its scheme.
+    /// The container's port that a step means.
     fn port(&self, named: Option<u16>, scheme: Option<Scheme>, target: &Target) -> Result<u16, StepFailure> {
         if let Some(port) = named {
             return Ok(port);
@@ -74,13 +74,17 @@ impl<'a> Ground<'a> {
         published.sort_unstable();
         published.dedup();
         // What the user publishes says more than what the image exposes.
-        let candidates = if published.is_empty() { &self.ports } else { &published };
-        let usual = scheme.map(Scheme::usual_port).filter(|usual| candidates.contains(usual));
-        match (candidates.as_slice(), usual) {
-            ([only], _) => Ok(*only),
-            (_, Some(usual)) => Ok(usual),
-            (several, None) => Err(StepFailure::WhichPort { exposed: several.len() }),
-        }
+        only_or_usual(if published.is_empty() { &self.ports } else { &published }, scheme)
+    }
+}
+
+/// The only port, or of several the usual one of the scheme.
+fn only_or_usual(ports: &[u16], scheme: Option<Scheme>) -> Result<u16, StepFailure> {
+    let usual = scheme.map(Scheme::usual_port).filter(|usual| ports.contains(usual));
+    match (ports, usual) {
+        ([only], _) => Ok(*only),
+        (_, Some(usual)) => Ok(usual),
+        (several, None) => Err(StepFailure::WhichPort { exposed: several.len() }),
     }
 }
 

@@ -42,9 +42,11 @@ pub(super) type Walked = (Pages, Result<(), StepFailure>);
 
 /// Who asks for pages, and where.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Walker {
+pub(super) struct Walker<'a> {
     /// The container.
     pub(super) address: SocketAddr,
+    /// What it calls itself, which is left out when pages are compared.
+    pub(super) own: &'a [String],
     /// Whether pages are asked for twice.
     pub(super) asking: Asking,
     /// How often a page is asked for again when it is not as expected.
@@ -86,7 +88,7 @@ impl Wanted {
     }
 }
 
-impl Walker {
+impl Walker<'_> {
     /// Asks for the pages that `walk` knows, or else looks for them.
     pub(super) async fn walk(&self, walk: &Walk) -> Walked {
         let Some(start) = walk.starts.first() else { return (Pages::default(), Ok(())) };
@@ -203,7 +205,8 @@ impl Walker {
         loop {
             attempts += 1;
             let room = PAGE_PATIENCE.min(self.limit.left());
-            let fetch = http::fetch(self.address, &request, BodyDigest::begin_keeping(keep));
+            let body = BodyDigest::begin_keeping(keep).masking(self.own);
+            let fetch = http::fetch(self.address, &request, body);
             let (wrong, reply) = match tokio::time::timeout(room, fetch).await {
                 Ok(Ok(reply)) => (wanted.wrong(reply.answer.status), Some(reply)),
                 Ok(Err(error)) => (Some(quote(error.to_string().as_bytes())), None),
@@ -230,7 +233,8 @@ impl Walker {
             return Visit::Done(Page { path, answer: PageAnswer::Absent, attempts, wrong }, None);
         };
         if self.asking == Asking::Twice && wrong.is_none() {
-            let second = http::fetch(self.address, request, BodyDigest::begin_keeping(0));
+            let body = BodyDigest::begin_keeping(0).masking(self.own);
+            let second = http::fetch(self.address, request, body);
             let second = tokio::time::timeout(PAGE_PATIENCE.min(self.limit.left()), second).await;
             let same = |second: &Answer| {
                 second.status == reply.answer.status && second.body.digest() == reply.answer.body.digest()

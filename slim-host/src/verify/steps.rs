@@ -123,7 +123,7 @@ fn answers(rule: BodyRule, source: &Answer, slim: &Answer) -> Option<Difference>
     let compared = rule == BodyRule::Stable
         && source.stability == Stability::Stable
         && slim.stability != Stability::Volatile;
-    (compared && source.body != slim.body).then(|| Difference::Body {
+    (compared && source.body.digest() != slim.body.digest()).then(|| Difference::Body {
         source: source.body.digest().to_owned(),
         slim: slim.body.digest().to_owned(),
     })

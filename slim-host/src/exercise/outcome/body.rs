@@ -1,4 +1,7 @@
 //! Bodies and outputs that are compared, and too large to be kept.
+//!
+//! Many an application writes its own address or host name into a page, as links that begin with `http://172.17.0.2/`.
+//! These differ between two containers of one image, so the digest can be of the bytes without them.
 
 use std::fmt;
 
@@ -25,7 +28,14 @@ impl BodyDigest {
     /// Begins with no bytes, and keeps the first `most` of them.
     #[must_use]
     pub fn begin_keeping(most: usize) -> BodyReader {
-        BodyReader { hash: Sha256::new(), head: Vec::new(), most, len: 0 }
+        BodyReader {
+            hash: Sha256::new(),
+            head: Vec::new(),
+            most,
+            len: 0,
+            masked: Vec::new(),
+            pending: Vec::new(),
+        }
     }
 
     /// The same without bytes to be shown.
@@ -34,7 +44,7 @@ impl BodyDigest {
         Self { head: Vec::new(), ..self }
     }
 
-    /// The digest of all bytes, `sha256:...`.
+    /// The digest of all bytes but those that were masked, `sha256:...`.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
@@ -80,15 +90,58 @@ pub struct BodyReader {
     /// Bytes that `head` may have.
     most: usize,
     len: u64,
+    /// What the digest leaves out; never empty texts.
+    masked: Vec<Vec<u8>>,
+    /// Bytes that are not in the digest yet, for they may begin such a text.
+    pending: Vec<u8>,
 }
 
+/// What stands in the digest for what is left out: no UTF-8, so no text has it.
+const MASK: &[u8] = b"\xff\xfe";
+
 impl BodyReader {
+    /// Leaves these texts out of the digest.
+    #[must_use]
+    pub fn masking(mut self, texts: &[String]) -> Self {
+        let texts = texts.iter().filter(|text| !text.is_empty());
+        self.masked.extend(texts.map(|text| text.clone().into_bytes()));
+        self
+    }
+
     /// Takes in more bytes.
     pub fn add(&mut self, bytes: &[u8]) {
-        self.hash.update(bytes);
+        self.digest(bytes);
         let room = self.most.saturating_sub(self.head.len()).min(bytes.len());
         self.head.extend_from_slice(bytes.get(..room).unwrap_or_default());
         self.len = self.len.saturating_add(bytes.len() as u64);
+    }
+
+    fn digest(&mut self, bytes: &[u8]) {
+        let Some(longest) = self.masked.iter().map(Vec::len).max() else {
+            self.hash.update(bytes);
+            return;
+        };
+        self.pending.extend_from_slice(bytes);
+        let mut done = 0;
+        while let Some((at, len)) = self.next_masked(done) {
+            self.hash.update(self.pending.get(done..at).unwrap_or_default());
+            self.hash.update(MASK);
+            done = at + len;
+        }
+        // The rest may hold the beginning of one.
+        let safe = self.pending.len().saturating_sub(longest - 1).max(done);
+        self.hash.update(self.pending.get(done..safe).unwrap_or_default());
+        self.pending.drain(..safe);
+    }
+
+    /// Where the first masked text from `start` on is in the pending bytes, and how long it is. One pass, whatever the
+    /// bytes are: they are the container's.
+    fn next_masked(&self, start: usize) -> Option<(usize, usize)> {
+        (start..self.pending.len()).find_map(|at| {
+            let rest = self.pending.get(at..)?;
+            let text = self.masked.iter().find(|text| rest.starts_with(text))?;
+            Some((at, text.len()))
+        })
     }
 
     /// Bytes so far.
@@ -105,7 +158,8 @@ impl BodyReader {
 
     /// All bytes are in.
     #[must_use]
-    pub fn end(self) -> BodyDigest {
+    pub fn end(mut self) -> BodyDigest {
+        self.hash.update(&self.pending);
         let hex: String = self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         BodyDigest { digest: format!("sha256:{hex}"), head: self.head, len: self.len }
     }
@@ -139,5 +193,35 @@ mod tests {
             "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
         assert!(body(b"abc").contains("bc") && body(b"").contains("") && !body(b"abc").contains("d"));
+    }
+
+    #[test]
+    fn what_differs_between_containers_is_left_out() {
+        let digest = |chunks: &[&str], masked: &[&str]| {
+            let masked: Vec<String> = masked.iter().map(|text| (*text).to_owned()).collect();
+            let mut reader = BodyDigest::begin().masking(&masked);
+            chunks.iter().for_each(|chunk| reader.add(chunk.as_bytes()));
+            reader.end().digest().to_owned()
+        };
+        let one = digest(&["a http://10.0.0.2/ b c0ffee c"], &["10.0.0.2", "c0ffee"]);
+        let other = digest(&["a http://10.0.", "0.13/ b be", "ef c"], &["10.0.0.13", "beef", ""]);
+        assert_eq!(one, other);
+        assert_ne!(one, digest(&["a http://10.0.0.2/ b c0ffee d"], &["10.0.0.2", "c0ffee"]));
+        assert_eq!(digest(&["nothing", " of it"], &["10.0.0.2"]), body(b"nothing of it").digest());
+        assert_ne!(digest(&["10.0.0.2"], &["10.0.0.2"]), body(b"").digest());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn chunks_do_not_matter(text in "[ab]{0,40}", cut in 0_usize..40, masked in "[ab]{1,4}") {
+            let masked = [masked];
+            let (left, right) = text.split_at(cut.min(text.len()));
+            let mut whole = BodyDigest::begin().masking(&masked);
+            whole.add(text.as_bytes());
+            let mut cut = BodyDigest::begin().masking(&masked);
+            cut.add(left.as_bytes());
+            cut.add(right.as_bytes());
+            proptest::prop_assert_eq!(whole.end(), cut.end());
+        }
     }
 }

@@ -8,12 +8,15 @@ use crate::{
     exercise::{
         ExerciseError, Target,
         http::{self, HttpError},
-        outcome::{Answer, Observed, Pages, Stability, StepFailure},
+        outcome::{Answer, BodyDigest, BodyReader, Observed, Pages, Stability, StepFailure},
         pace::{FIRST_PAUSE, LONGEST_PAUSE, Limit, Pause},
         plan::{HttpRequest, Scheme, Walk},
         walk::Walker,
     },
 };
+
+/// Characters of a container's id that are its host name, if it has no other.
+const HOST_NAME: usize = 12;
 
 /// Which port of the container a step means.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +37,8 @@ pub(super) async fn probe(
     ground: &Ground<'_>,
     limit: Limit,
 ) -> Result<Attempt, ExerciseError> {
-    let answer = match until_it_answers(Door::of(request), ground, limit, |at| http::ask(at, request)).await?
-    {
+    let ask = |at| http::ask(at, request, body(ground, at));
+    let answer = match until_it_answers(Door::of(request), ground, limit, ask).await? {
         Ok(answer) => answer,
         Err(why) => return Ok((Observed::Nothing, Err(why))),
     };
@@ -48,15 +51,15 @@ pub(super) async fn probe(
         return Ok((Observed::Answer(answer.0), Err(StepFailure::Lacks { text })));
     }
     let answer = match ground.asking {
-        Asking::Twice if request.is_safe() => again(answer, request).await,
+        Asking::Twice if request.is_safe() => again(answer, request, ground).await,
         Asking::Twice | Asking::Once => answer.0,
     };
     Ok((Observed::Answer(answer), Ok(())))
 }
 
 /// Asks once more, and notes whether the answer is the same.
-async fn again((answer, at): (Answer, SocketAddr), request: &HttpRequest) -> Answer {
-    let second = http::ask(at, request).await;
+async fn again((answer, at): (Answer, SocketAddr), request: &HttpRequest, ground: &Ground<'_>) -> Answer {
+    let second = http::ask(at, request, body(ground, at)).await;
     let same = second.is_ok_and(|second| second.status == answer.status && second.body == answer.body);
     let stability = if same { Stability::Stable } else { Stability::Volatile };
     Answer { stability, ..answer }
@@ -70,14 +73,26 @@ pub(super) async fn walk(
     retries: u32,
 ) -> Result<Attempt, ExerciseError> {
     let Some(first) = walk.starts.first() else { return Ok((Observed::Pages(Pages::default()), Ok(()))) };
-    let answered = until_it_answers(Door::of(first), ground, limit, |at| http::ask(at, first)).await?;
+    let ask = |at| http::ask(at, first, body(ground, at));
+    let answered = until_it_answers(Door::of(first), ground, limit, ask).await?;
     let address = match answered {
         Ok((_, address)) => address,
         Err(why) => return Ok((Observed::Nothing, Err(why))),
     };
-    let walker = Walker { address, asking: ground.asking, retries, limit };
+    let own = own(ground, address);
+    let walker = Walker { address, own: &own, asking: ground.asking, retries, limit };
     let (pages, result) = walker.walk(walk).await;
     Ok((Observed::Pages(pages), result))
+}
+
+/// What two containers of one image call differently in their pages: themselves, by address or by host name.
+fn own(ground: &Ground<'_>, address: SocketAddr) -> [String; 2] {
+    let host_name = ground.container.get(..HOST_NAME).unwrap_or_default();
+    [address.ip().to_string(), host_name.to_owned()]
+}
+
+fn body(ground: &Ground<'_>, address: SocketAddr) -> BodyReader {
+    BodyDigest::begin().masking(&own(ground, address))
 }
 
 /// Connects, once somebody listens.

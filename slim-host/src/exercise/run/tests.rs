@@ -32,6 +32,22 @@ fn a_port_is_reached_at_the_container_or_where_it_is_published() {
     }
 }
 
+#[test]
+fn of_several_ports_the_usual_one_is_asked() {
+    let (http, https) = (Some(Scheme::Http), Some(Scheme::Https));
+    for (ports, scheme, expected) in [
+        (&[8080][..], https, Some(8080)),
+        (&[80, 443, 9000], http, Some(80)),
+        (&[80, 443, 9000], https, Some(443)),
+        (&[80, 443], None, None),
+        (&[8080, 8443], https, None),
+        (&[], http, None),
+    ] {
+        let port = only_or_usual(ports, scheme).ok();
+        assert_eq!(port, expected, "{ports:?} {scheme:?}");
+    }
+}
+
 fn config(json: &str) -> ImageConfig {
     ImageConfig::parse(json.as_bytes()).unwrap()
 }

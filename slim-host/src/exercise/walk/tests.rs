@@ -59,7 +59,7 @@ impl Site {
 
     async fn walk(&self, walk: &Walk) -> Walked {
         let limit = Limit::begin(Duration::from_secs(20));
-        Walker { address: self.address, asking: Asking::Once, retries: 2, limit }.walk(walk).await
+        Walker { address: self.address, own: &[], asking: Asking::Once, retries: 2, limit }.walk(walk).await
     }
 }
 

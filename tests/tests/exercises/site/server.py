@@ -5,6 +5,7 @@ import itertools
 import os
 import pathlib
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -31,14 +32,17 @@ def start_number():
 START = start_number()
 
 
-def answer(path):
-    """Status, headers and body of a path."""
+def answer(path, host):
+    """Status, headers and body of a path, asked of this host."""
     if path == "/":
         return 200, {"Content-Type": HTML}, INDEX
     if path == "/about":
         return 200, {"Content-Type": HTML}, '<a href="/deep">' + (SITE / "about.txt").read_text()
-    if path in ("/static", "/deep"):
+    if path == "/static":
         return 200, {}, path
+    if path == "/deep":
+        # Another one in every container.
+        return 200, {}, f"http://{host}/ on {socket.gethostname()}"
     if path == "/moved":
         return 302, {"Location": "http://moved.example:81/"}, ""
     if path == "/flaky":
@@ -55,7 +59,7 @@ def answer(path):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         try:
-            status, headers, body = answer(self.path)
+            status, headers, body = answer(self.path, self.headers.get("Host"))
         except OSError as error:
             print(f"[error] {self.path}: {error}", file=sys.stderr, flush=True)
             status, headers, body = 500, {}, "broken"
