@@ -39,6 +39,9 @@ pub(crate) const VM_PACKAGES: &[&str] = &[
     "xz-utils",        // newer kernels compress their modules
 ];
 
+/// What the tests look at the page of `slim report` with.
+const BROWSER_PACKAGES: &[&str] = &["chromium", "chromium-driver"];
+
 /// Brings the machine up to date and returns the engine to use.
 pub(crate) fn run() -> Result<Endpoint> {
     // One at a time: a second setup waits here and then finds nothing to do.
@@ -48,7 +51,7 @@ pub(crate) fn run() -> Result<Endpoint> {
     let llvm = llvm_major()?;
     let found = engine::find()?;
     let llvm_headers = format!("llvm-{llvm}-dev");
-    let mut wanted = [PACKAGES, VM_PACKAGES].concat();
+    let mut wanted = [PACKAGES, VM_PACKAGES, BROWSER_PACKAGES].concat();
     wanted.push(&llvm_headers);
     let daemon_missing = found.is_none() && process::installed("dockerd").is_none();
     if daemon_missing || process::installed("docker").is_none() {

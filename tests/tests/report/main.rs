@@ -175,6 +175,12 @@ fn a_slim_image_is_compared_with_its_source() -> Result<()> {
     assert_eq!((&row["path"], &row["why"]), (&"/share/unused/0".into(), &"not in the slim image".into()));
     assert!(elsewhere["unknown"].to_string().contains("is not on this machine"), "{}", elsewhere["unknown"]);
 
+    assert!(
+        elsewhere["warnings"].to_string().contains("no reasons and no times"),
+        "{}",
+        elsewhere["warnings"]
+    );
+
     // Without the source only one side is told.
     drop(source);
     let alone = report(target.tag(), &scratch.file("elsewhere"));
@@ -194,16 +200,17 @@ fn a_slim_image_is_compared_with_its_source() -> Result<()> {
 
 #[test]
 fn any_image_has_one_side() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let slim = require!(Slim::find(&engine));
-    let image = image(&engine)?;
-    let report = slim.run(["report", image.tag(), "--format", "json"]).expect(0).json();
-    assert_eq!((&report["source"]["bytes"], &report["slim"]), (&3450.into(), &Value::Null));
-    let first = &report["files"]["rows"][0];
-    assert_eq!(
-        (&first["path"], &first["kept"], &first["why"]),
-        (&"/bin/app".into(), &Value::Null, &"".into())
-    );
-    assert_eq!((&report["timeline"], &report["capture"]), (&Value::Null, &Value::Null));
+    for engine in [require!(Engine::connect()), require!(Engine::containerd())] {
+        let slim = require!(Slim::find(&engine));
+        let image = image(&engine)?;
+        let report = slim.run(["report", image.tag(), "--format", "json"]).expect(0).json();
+        assert_eq!((&report["source"]["bytes"], &report["slim"]), (&3450.into(), &Value::Null));
+        let first = &report["files"]["rows"][0];
+        assert_eq!(
+            (&first["path"], &first["kept"], &first["why"]),
+            (&"/bin/app".into(), &Value::Null, &"".into())
+        );
+        assert_eq!((&report["timeline"], &report["capture"]), (&Value::Null, &Value::Null));
+    }
     Ok(())
 }
