@@ -16,6 +16,8 @@ mod doctor;
 mod exercise;
 mod explain;
 mod import;
+mod info;
+mod report;
 mod trace;
 mod values;
 mod verify;
@@ -27,6 +29,8 @@ pub use doctor::DoctorArgs;
 pub use exercise::{ExerciseArgs, StepArgs};
 pub use explain::ExplainArgs;
 pub use import::ImportArgs;
+pub use info::InfoArgs;
+pub use report::ReportArgs;
 pub use trace::TraceArgs;
 pub use values::{ExecCommand, SourceArg, Until, WordsError};
 pub use verify::VerifyArgs;
@@ -124,6 +128,10 @@ pub enum Format {
     Json,
     /// For programs, a JSON document a line; `slim trace` writes one for each access as it is seen
     Jsonl,
+    /// One page in one file; only of `slim report`, which writes it as text as well
+    Html,
+    /// A short summary for a CI step; only of `slim report`
+    Markdown,
 }
 
 /// What to do.
@@ -149,6 +157,10 @@ pub enum Command {
     Export(ExportArgs),
     /// List the packages of an image by what is used of them
     Packages(PackagesArgs),
+    /// Tell what an image is made of: layers, packages, rights
+    Info(InfoArgs),
+    /// Write a page about a capture or an image: what stays and why
+    Report(ReportArgs),
     /// Check whether this machine can trace, and say what to do if not
     Doctor(DoctorArgs),
 }

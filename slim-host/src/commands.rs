@@ -20,10 +20,12 @@ mod exercise;
 mod explain;
 mod export;
 mod import;
+mod info;
 mod merge;
 mod newcomers;
 mod packages;
 mod recorder;
+mod report;
 mod rules;
 mod run;
 mod session;
@@ -64,6 +66,7 @@ impl Context {
             Format::Json => self.output.json(&Document::new(kind, result))?,
             Format::Jsonl => self.output.json_lines([Document::new(kind, result)])?,
             Format::Text => self.output.page(&page(result))?,
+            Format::Html | Format::Markdown => return Err(CommandError::OnlyReports),
         }
         Ok(())
     }
@@ -104,6 +107,11 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: &Cli, output: &Output) -> Result<(), CommandError> {
     let context =
         Context { output: output.clone(), format: cli.global.format, host: cli.global.host.clone() };
+    // Said before any work.
+    if matches!(context.format, Format::Html | Format::Markdown) && !matches!(cli.command, Command::Report(_))
+    {
+        return Err(CommandError::OnlyReports);
+    }
     match &cli.command {
         Command::Build(args) => build::execute(&context, args).await,
         Command::Trace(args) => trace::execute(&context, args).await,
@@ -115,6 +123,8 @@ async fn dispatch(cli: &Cli, output: &Output) -> Result<(), CommandError> {
         Command::Diff(args) => diff::execute(&context, args).await,
         Command::Export(args) => export::execute(&context, args),
         Command::Packages(args) => packages::execute(&context, args).await,
+        Command::Info(args) => info::execute(&context, args).await,
+        Command::Report(args) => report::execute(&context, args).await,
         Command::Doctor(_) => doctor::execute(&context).await,
     }
 }

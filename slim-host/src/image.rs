@@ -25,9 +25,11 @@ mod error;
 #[cfg(test)]
 mod fake;
 pub mod generated;
+pub mod history;
 pub mod layer;
 mod name;
 pub mod oci_layout;
+pub mod reverse;
 pub mod rootfs_tar;
 #[cfg(test)]
 mod second_opinion;

@@ -143,8 +143,7 @@ impl Output {
     /// # Errors
     /// When `document` has no JSON form or stdout fails.
     pub fn json(&self, document: &impl Serialize) -> Result<(), OutputError> {
-        let text = serde_json::to_string_pretty(document).map_err(OutputError::Json)?;
-        lock(&self.shared.data).write((escape_json(&text) + "\n").as_bytes())
+        lock(&self.shared.data).write(json_text(document)?.as_bytes())
     }
 
     /// Prints JSON documents to stdout, one a line, with the escapes of [`Self::json`].
@@ -274,6 +273,15 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// The document as [`Output::json`] prints it.
+///
+/// # Errors
+/// When it has no JSON form.
+pub fn json_text(document: &impl Serialize) -> Result<String, OutputError> {
+    let text = serde_json::to_string_pretty(document).map_err(OutputError::Json)?;
+    Ok(escape_json(&text) + "\n")
 }
 
 /// Serialised JSON with everything that acts on a terminal escaped. Outside of strings JSON has no such character

@@ -7,10 +7,12 @@
 //! Non-goals: printing ([`crate::output`]), and deciding anything: a report only tells what others decided.
 
 pub mod captures_report;
+pub mod image_report;
 pub mod import_report;
 pub mod json;
 pub mod loss;
 pub mod model;
+pub mod overview;
 mod removed;
 mod removed_packages;
 pub mod terminal;

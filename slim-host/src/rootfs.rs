@@ -19,6 +19,7 @@ mod lower;
 pub mod overlay;
 pub mod resolve;
 pub mod source;
+pub mod stack;
 pub mod tree;
 mod walk;
 mod xattr;
@@ -30,6 +31,7 @@ pub use limits::Limits;
 pub use overlay::Rootfs;
 pub use resolve::{LastLink, Outcome, Resolution, resolve};
 pub use source::SourceFiles;
+pub use stack::LayerStack;
 pub use tree::{FileKind, FileTree, Inode, InodeId, Timestamp};
 
 /// A reader that can seek; what [`FileContents::open`] returns.
@@ -65,6 +67,9 @@ pub enum RootfsError {
     /// The layers changed while they were read, which only tampering does.
     #[error("{0} changed while it was read")]
     Changed(ImagePath),
+    /// A layer says that a directory's content lies elsewhere; engines do not let overlayfs do that in images.
+    #[error("the layer holds a redirected directory at {0}")]
+    Redirected(ImagePath),
     /// A directory entry that cannot be a path of the image.
     #[error("the image holds an impossible name")]
     Name(#[from] PathError),

@@ -43,6 +43,22 @@ impl Layer {
         self.append(&mut header(EntryType::Regular, 0o755, content.len() as u64), path.as_ref(), content)
     }
 
+    /// A regular file with permissions and an attribute of its own.
+    ///
+    /// # Errors
+    /// A layer cannot hold the path.
+    pub fn file_with(
+        &mut self,
+        path: &str,
+        content: &[u8],
+        mode: u32,
+        attribute: Option<(&str, &[u8])>,
+    ) -> Result<()> {
+        let name = attribute.map(|(name, value)| (format!("SCHILY.xattr.{name}"), value));
+        self.0.append_pax_extensions(name.iter().map(|(name, value)| (name.as_str(), *value)))?;
+        self.append(&mut header(EntryType::Regular, mode, content.len() as u64), path.as_bytes(), content)
+    }
+
     /// Another name of the regular file `target`, which is in the layer already.
     ///
     /// # Errors

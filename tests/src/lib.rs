@@ -15,6 +15,7 @@
     reason = "a fixture that cannot clean up must say so, and has no caller to tell"
 )]
 
+mod browser;
 mod client;
 mod container;
 pub mod crafted;
@@ -30,6 +31,7 @@ mod started;
 mod tree;
 pub mod workload;
 
+pub use crate::browser::Browser;
 pub use crate::client::http;
 pub use crate::container::Container;
 pub use crate::deadline::Deadline;

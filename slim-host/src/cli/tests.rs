@@ -195,7 +195,7 @@ fn help_fits_79_columns() {
     let names: Vec<&str> = short.iter().map(|(name, _)| name.as_str()).collect();
     let verbs = ["build", "trace", "verify", "exercise", "explain"];
     let captures = ["import", "merge", "diff", "export", "packages"];
-    assert_eq!(names, [&verbs[..], &captures, &["doctor", "slim"]].concat());
+    assert_eq!(names, [&verbs[..], &captures, &["info", "report", "doctor", "slim"]].concat());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::{
     package_data::PackageDataError,
     packages::PackagesError,
     path::{PathError, quote},
+    report::overview::HtmlError,
     rootfs::{ArchiveError, RootfsError},
     tracer::{TracerError, sweep::SweepError},
     verify::Doubt,
@@ -186,6 +187,18 @@ pub enum CommandError {
     /// Exact bytes that a terminal would act upon.
     #[error("a terminal cannot show exact bytes: send --null into a file or a program")]
     BytesToTerminal,
+    /// A page that no terminal shows.
+    #[error("a terminal shows no HTML: name a file with --output, or ask for --format markdown")]
+    PageToTerminal,
+    /// A form that only reports have.
+    #[error("--format html and markdown are forms of `slim report`; choose text, json or jsonl")]
+    OnlyReports,
+    /// The file for a report.
+    #[error(transparent)]
+    ReportFile(ImageError),
+    /// The page of a report.
+    #[error(transparent)]
+    Html(#[from] HtmlError),
     /// `--compress` without an output that is compressed.
     #[error("there is nothing to compress: only oci:DIR and oci-archive:FILE hold compressed layers")]
     NothingToCompress,
@@ -246,6 +259,11 @@ impl CommandError {
             )
             | Self::NothingToCompress
             | Self::BytesToTerminal
+            | Self::PageToTerminal
+            | Self::OnlyReports
+            | Self::ReportFile(
+                ImageError::Exists(_) | ImageError::NoDirectory(_) | ImageError::Foreign { .. },
+            )
             | Self::Plan(_)
             | Self::NoExercise
             | Self::IdleExercise
@@ -323,6 +341,8 @@ impl CommandError {
             )
             | Self::Sweep(SweepError::Fault | SweepError::Malformed | SweepError::Ended)
             | Self::Output(_)
+            | Self::ReportFile(_)
+            | Self::Html(_)
             | Self::Io { .. }
             | Self::Defect(_) => Exit::Internal,
             Self::Interrupted => Exit::Interrupted,

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     capture::{self, Capture},
     cli::ExplainArgs,
-    engine::{Engine, EngineError},
+    engine::{Engine, EngineError, SourceImage},
     image::LABEL_PREFIX,
     keep::{
         Explanation, Level, RuleSpec, Rules, explain,
@@ -71,30 +71,40 @@ async fn subject(engine: &Engine, args: &ExplainArgs) -> Result<(Capture, Choice
         }
         found => found?,
     };
-    let label = |key: &str| {
-        let labels = image.config.json().pointer("/config/Labels")?;
-        labels.get(format!("{LABEL_PREFIX}{key}"))?.as_str()
-    };
-    let Some(digest) = label("capture.digest") else {
+    let Some(digest) = label(&image, "capture.digest") else {
         return Err(CommandError::NotSlim(quote(name.as_bytes())));
     };
+    let capture = state::find(digest)?.ok_or_else(|| CommandError::NoCapture(quote(name.as_bytes())))?;
+    Ok((capture, choices_of(&image)?))
+}
+
+/// What a label of ours says; anybody may have written it.
+pub(super) fn label<'i>(image: &'i SourceImage, key: &str) -> Option<&'i str> {
+    let labels = image.config.json().pointer("/config/Labels")?;
+    labels.get(format!("{LABEL_PREFIX}{key}"))?.as_str()
+}
+
+/// What a slim image was built by, as its labels say.
+///
+/// # Errors
+/// When they hold rules that are none.
+pub(super) fn choices_of(image: &SourceImage) -> Result<Choices, CommandError> {
     let patterns = |key| -> Vec<String> {
         // Labels can be changed by anybody; what is no list of patterns is none.
-        label(key).and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
+        label(image, key).and_then(|list| serde_json::from_str(list).ok()).unwrap_or_default()
     };
     let more: RuleSpec =
-        label("rules.more").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        label(image, "rules.more").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let spec = RuleSpec {
         // Images of older versions have no such label: they were built from evidence alone.
-        level: label("rules.level").and_then(Level::from_name).unwrap_or(Level::Strict),
+        level: label(image, "rules.level").and_then(Level::from_name).unwrap_or(Level::Strict),
         include: patterns("rules.include"),
         exclude: patterns("rules.exclude"),
         ..more
     };
     let rules = Rules::compile(spec)?;
-    let capture = state::find(digest)?.ok_or_else(|| CommandError::NoCapture(quote(name.as_bytes())))?;
     // Images of a slim that did not know the word have none of it.
     let package_data =
-        label("package-data").and_then(|mode| mode.parse().ok()).unwrap_or(PackageDataMode::Drop);
-    Ok((capture, Choices { rules, package_data }))
+        label(image, "package-data").and_then(|mode| mode.parse().ok()).unwrap_or(PackageDataMode::Drop);
+    Ok(Choices { rules, package_data })
 }

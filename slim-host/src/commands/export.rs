@@ -26,7 +26,7 @@ pub(super) fn execute(context: &Context, args: &ExportArgs) -> Result<(), Comman
     }
     match context.format {
         Format::Jsonl => Ok(context.output.json_lines(captures_report::export_lines(&capture))?),
-        Format::Text | Format::Json => {
+        Format::Text | Format::Json | Format::Html | Format::Markdown => {
             context.present("export", &Export::new(&capture), |_| captures_report::paths(&capture))
         }
     }

@@ -208,7 +208,7 @@ fn conclude(
 fn feed(context: &Context) -> Option<Output> {
     match context.format {
         Format::Jsonl => Some(context.output.clone()),
-        Format::Text | Format::Json => None,
+        Format::Text | Format::Json | Format::Html | Format::Markdown => None,
     }
 }
 

@@ -40,50 +40,59 @@ pub(super) fn of(config: &ImageConfig, tar: &str) -> Result<String, ImageError> 
     let mut out = format!(
         "# Makes the image again: docker build -f {tar}.Dockerfile .\nFROM scratch\nADD [\"{tar}\", \"/\"]\n"
     );
+    for line in instructions(config)? {
+        out.push_str(&line);
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+/// The instructions that give an image without any the `config` of this one, a line each.
+///
+/// # Errors
+/// [`ImageError::Dockerfile`] names the field that no instruction can say.
+pub(super) fn instructions(config: &ImageConfig) -> Result<Vec<String>, ImageError> {
     let nothing = Map::new();
     let fields = config.json().get("config").and_then(Value::as_object).unwrap_or(&nothing);
-    let mut line = |text: String| {
-        out.push_str(&text);
-        out.push('\n');
-    };
+    let mut lines = Vec::new();
     for (name, value) in config.env().iter().filter_map(|entry| entry.split_once('=')) {
-        line(format!("ENV {}={}", word("Env", name)?, word("Env", value)?));
+        lines.push(format!("ENV {}={}", word("Env", name)?, word("Env", value)?));
     }
     for (key, value) in fields.get("Labels").and_then(Value::as_object).into_iter().flatten() {
         let value = value.as_str().ok_or(ImageError::Dockerfile("Labels"))?;
-        line(format!("LABEL {}={}", word("Labels", key)?, word("Labels", value)?));
+        lines.push(format!("LABEL {}={}", word("Labels", key)?, word("Labels", value)?));
     }
     for port in keys(fields, "ExposedPorts") {
-        line(format!("EXPOSE {}", word("ExposedPorts", port)?));
+        lines.push(format!("EXPOSE {}", word("ExposedPorts", port)?));
     }
     let volumes =
         keys(fields, "Volumes").map(|path| escaped("Volumes", path)).collect::<Result<Vec<_>, _>>()?;
     if !volumes.is_empty() {
-        line(format!("VOLUME {}", Value::from(volumes)));
+        lines.push(format!("VOLUME {}", Value::from(volumes)));
     }
     for (field, instruction) in [("WorkingDir", "WORKDIR"), ("StopSignal", "STOPSIGNAL"), ("User", "USER")] {
         if let Some(value) = fields.get(field).and_then(Value::as_str).filter(|value| !value.is_empty()) {
-            line(format!("{instruction} {}", word(field, value)?));
+            lines.push(format!("{instruction} {}", word(field, value)?));
         }
     }
     // Before what it applies to, and ENTRYPOINT before CMD, which it would take away.
     for (field, instruction) in [("Shell", "SHELL"), ("Entrypoint", "ENTRYPOINT"), ("Cmd", "CMD")] {
         if let Some(list) = fields.get(field).filter(|list| list.as_array().is_some_and(|l| !l.is_empty())) {
-            line(format!("{instruction} {list}"));
+            lines.push(format!("{instruction} {list}"));
         }
     }
     if let Some(check) = fields.get("Healthcheck").filter(|check| !check.is_null()) {
-        line(healthcheck(check)?);
+        lines.push(healthcheck(check)?);
     }
     for trigger in fields.get("OnBuild").and_then(Value::as_array).into_iter().flatten() {
-        line(format!("ONBUILD {}", raw("OnBuild", trigger.as_str().unwrap_or_default())?));
+        lines.push(format!("ONBUILD {}", raw("OnBuild", trigger.as_str().unwrap_or_default())?));
     }
     let unsaid = fields.iter().filter(|(field, value)| !SAID.contains(&field.as_str()) && !is_default(value));
     for (field, value) in unsaid {
         // JSON escapes line breaks, so this cannot become an instruction.
-        line(format!("# no instruction says {}: {value}", Value::from(field.as_str())));
+        lines.push(format!("# no instruction says {}: {value}", Value::from(field.as_str())));
     }
-    Ok(out)
+    Ok(lines)
 }
 
 fn keys<'v>(fields: &'v Map<String, Value>, field: &str) -> impl Iterator<Item = &'v str> {
@@ -146,7 +155,7 @@ fn healthcheck(check: &Value) -> Result<String, ImageError> {
 }
 
 /// A value as one word: as it is where it has nothing to quote, else in quotation marks.
-fn word(field: &'static str, text: &str) -> Result<String, ImageError> {
+pub(super) fn word(field: &'static str, text: &str) -> Result<String, ImageError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+,-".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return Ok(text.to_owned());

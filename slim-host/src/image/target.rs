@@ -131,6 +131,18 @@ fn check_parent(target: &Path) -> Result<(), ImageError> {
     if directory.is_dir() { Ok(()) } else { Err(ImageError::NoDirectory(quote_path(directory))) }
 }
 
+/// Writes a whole file, or nothing.
+///
+/// # Errors
+/// Those of [`check_file`], and when the file cannot be written.
+pub fn write_file(target: &Path, content: &[u8], existing: Existing) -> Result<(), ImageError> {
+    check_file(target, existing)?;
+    let mut pending = PendingFile::create(target)?;
+    io::Write::write_all(pending.file(), content)
+        .map_err(|source| ImageError::io("write", target, source))?;
+    pending.publish(existing)
+}
+
 /// A file that gets its name only when it is complete; dropping it removes it.
 pub(super) struct PendingFile {
     temporary: NamedTempFile,

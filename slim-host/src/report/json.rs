@@ -2,7 +2,7 @@
 //!
 //! The promise: every document is an object with `schema` (a number that grows when a field changes its meaning or
 //! goes away; new fields do not count) and `kind` (`build`, `trace`, `traces` when
-//! several images were traced, `access`, `verify`, `exercise`, `explain`, `doctor`, `import`, `merge`, `diff`, `export`, `packages`). Bytes are integers,
+//! several images were traced, `access`, `verify`, `exercise`, `explain`, `doctor`, `import`, `merge`, `diff`, `export`, `packages`, `info`, `report`). Bytes are integers,
 //! durations integers of nanoseconds (`*_ns`), missing values `null`.
 //!
 //! A path is the field `path` (of the thing it names, or of an object of its own) with its text, each invalid UTF-8 sequence replaced by U+FFFD; only where that loses

@@ -281,12 +281,12 @@ impl BuildReport {
     }
 }
 
-fn ratio(source: u64, slim: u64) -> Option<f64> {
+pub(super) fn ratio(source: u64, slim: u64) -> Option<f64> {
     // Beyond 2^53 bytes the quotient loses digits that nobody reads.
     (slim > 0).then(|| (source as f64 / slim as f64 * 100.0).round() / 100.0)
 }
 
-fn summarise(
+pub(super) fn summarise(
     name: ImageName,
     tree: &FileTree,
     stays: impl Fn(&crate::path::ImagePath) -> bool,
@@ -316,7 +316,7 @@ fn generated(generated: &GeneratedFiles) -> Vec<GeneratedLine> {
     files.map(|(path, made)| line(path, made.from(), made.inode().size)).collect()
 }
 
-fn kept(tree: &FileTree, keep: &KeepSet) -> Vec<KeptGroup> {
+pub(super) fn kept(tree: &FileTree, keep: &KeepSet) -> Vec<KeptGroup> {
     let mut files: BTreeMap<ReasonClass, u64> = BTreeMap::new();
     // The bytes of a file with several names belong to the first group among all of them.
     let mut content: BTreeMap<InodeId, (ReasonClass, u64)> = BTreeMap::new();

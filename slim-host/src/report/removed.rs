@@ -38,10 +38,18 @@ pub struct RemovedDirectory {
 /// Every directory that lost files, most bytes first. Each removed file counts in exactly one: the topmost
 /// directory that lost all its files, or its own directory when others of that stay.
 pub(super) fn directories(tree: &FileTree, keep: &KeepSet) -> Vec<RemovedDirectory> {
+    directories_without(tree, |path| keep.contains(path))
+}
+
+/// The same of an image of which those paths stay that `stays` says.
+pub(super) fn directories_without(
+    tree: &FileTree,
+    stays: impl Fn(&ImagePath) -> bool,
+) -> Vec<RemovedDirectory> {
     let is_file = |inode: &Inode| inode.kind != FileKind::Directory;
     let mut inhabited: BTreeSet<ImagePath> = BTreeSet::new();
     let mut counted: BTreeSet<InodeId> = BTreeSet::new();
-    for (path, id, _) in tree.iter().filter(|(path, _, inode)| is_file(inode) && keep.contains(path)) {
+    for (path, id, _) in tree.iter().filter(|(path, _, inode)| is_file(inode) && stays(path)) {
         counted.insert(id);
         for ancestor in path.ancestors() {
             if !inhabited.insert(ancestor) {
@@ -52,7 +60,7 @@ pub(super) fn directories(tree: &FileTree, keep: &KeepSet) -> Vec<RemovedDirecto
     }
     let mut owners: BTreeMap<ImagePath, ImagePath> = BTreeMap::new();
     let mut sums: BTreeMap<ImagePath, (u64, u64)> = BTreeMap::new();
-    for (path, id, inode) in tree.iter().filter(|(path, _, inode)| is_file(inode) && !keep.contains(path)) {
+    for (path, id, inode) in tree.iter().filter(|(path, _, inode)| is_file(inode) && !stays(path)) {
         let Some(parent) = path.parent() else { continue };
         let owner = owners.entry(parent).or_insert_with_key(|parent| owner_of(parent, &inhabited));
         let (files, bytes) = sums.entry(owner.clone()).or_default();

@@ -162,7 +162,7 @@ fn kept(groups: &[KeptGroup], room: usize) -> Vec<Line> {
     lines
 }
 
-fn reason_label(reason: ReasonClass) -> &'static str {
+pub(super) fn reason_label(reason: ReasonClass) -> &'static str {
     match reason {
         ReasonClass::Used => "used by the container",
         ReasonClass::Command => "run by the image configuration",

@@ -11,7 +11,7 @@
 
 use std::{collections::HashMap, fs::File, io};
 
-use super::{FileTree, InodeId, Limits, RootfsError, limits::Budget};
+use super::{FileTree, InodeId, Limits, RootfsError, limits::Budget, stack::Stacking};
 use crate::path::ImagePath;
 
 mod entries;
@@ -121,11 +121,12 @@ enum Place {
 }
 
 impl Contents {
-    /// Indexes the image with `diff_ids` in `spool`.
+    /// Indexes the image with `diff_ids` in `spool`; `stacking` is shown each layer on the way.
     pub(super) fn index(
         spool: File,
         diff_ids: &[&str],
         limits: &Limits,
+        stacking: Option<&mut Stacking>,
     ) -> Result<(FileTree, Self), ArchiveError> {
         let archive = Archive::open(&spool, limits)?;
         let layers = manifest::layers(&archive, diff_ids)?;
@@ -135,6 +136,7 @@ impl Contents {
             budget: Budget::new(limits),
             merged: Merged::new(),
             limits,
+            stacking,
         };
         for (path, diff_id) in layers.iter().zip(diff_ids) {
             unpacker.layer(path, archive.section(path)?, diff_id)?;
@@ -192,6 +194,7 @@ struct Unpacker<'l> {
     budget: Budget,
     merged: Merged<Place>,
     limits: &'l Limits,
+    stacking: Option<&'l mut Stacking>,
 }
 
 impl Unpacker<'_> {
@@ -224,6 +227,9 @@ impl Unpacker<'_> {
         };
         if found != diff_id {
             return Err(ArchiveError::Digest { path: path.clone(), expected: diff_id.to_owned(), found });
+        }
+        if let Some(stacking) = &mut self.stacking {
+            layer.lay_on(stacking);
         }
         self.merged.apply(layer, &mut self.budget, |extent| match compression {
             Compression::Gzip => Place::Unpacked(Extent { offset: base + extent.offset, ..extent }),

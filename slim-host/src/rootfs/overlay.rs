@@ -133,7 +133,7 @@ fn options(lowest_first: &[OwnedFd], empty: &OwnedFd) -> Result<std::ffi::CStrin
     std::ffi::CString::new(options).map_err(|_| too_many)
 }
 
-fn open_layer(dir: &Path) -> Result<OwnedFd, LayersError> {
+pub(super) fn open_layer(dir: &Path) -> Result<OwnedFd, LayersError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat2(CWD, dir, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
         .map_err(LayersError::io("open", dir))

@@ -2,7 +2,10 @@
 
 use std::fs::File;
 
-use super::{ArchiveError, FileContents, FileTree, Limits, ReadSeek, Rootfs, RootfsError, archive::Contents};
+use super::{
+    ArchiveError, FileContents, FileTree, LayerStack, Limits, ReadSeek, Rootfs, RootfsError,
+    archive::Contents, stack::Stacking,
+};
 use crate::path::ImagePath;
 
 /// The metadata of an image and its files' content.
@@ -38,8 +41,22 @@ impl SourceFiles {
     /// # Errors
     /// When the export does not hold that image unaltered, or holds what no engine writes.
     pub fn from_archive(spool: File, diff_ids: &[&str], limits: &Limits) -> Result<Self, ArchiveError> {
-        let (tree, contents) = Contents::index(spool, diff_ids, limits)?;
+        let (tree, contents) = Contents::index(spool, diff_ids, limits, None)?;
         Ok(Self { tree, files: Files::Archive(contents) })
+    }
+
+    /// As [`Self::from_archive`], with what each layer adds and hides.
+    ///
+    /// # Errors
+    /// As [`Self::from_archive`].
+    pub fn from_archive_with_layers(
+        spool: File,
+        diff_ids: &[&str],
+        limits: &Limits,
+    ) -> Result<(Self, LayerStack), ArchiveError> {
+        let mut stacking = Stacking::default();
+        let (tree, contents) = Contents::index(spool, diff_ids, limits, Some(&mut stacking))?;
+        Ok((Self { tree, files: Files::Archive(contents) }, stacking.finish()))
     }
 
     /// Every name of the image.

@@ -76,7 +76,7 @@ pub(in crate::commands) struct Plan {
 
 impl Plan {
     /// What people should know of it.
-    pub(super) fn notes(&self) -> Vec<String> {
+    pub(in crate::commands) fn notes(&self) -> Vec<String> {
         let files = self.keep.notes().map(|(path, note)| format!("{path}: {note}"));
         let data = self.data.notes.iter().map(ToString::to_string);
         files.chain(data).chain(self.advice.iter().cloned()).collect()

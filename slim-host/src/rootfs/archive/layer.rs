@@ -22,6 +22,7 @@ use crate::{
     rootfs::{
         FileKind, FileTree, Inode, InodeId, Timestamp,
         limits::{Budget, MAX_NAME_BYTES, MAX_PATH_BYTES},
+        stack::{self, Stacking},
         tree::below,
         xattr,
     },
@@ -94,6 +95,22 @@ impl Layer {
             }
         }
         Ok(layer)
+    }
+
+    /// Shows what it holds.
+    pub(super) fn lay_on(&self, stacking: &mut Stacking) {
+        let names = self.names.iter().map(|(path, name)| {
+            let entry = match name {
+                Name::Node(_) if self.is_directory(name) => stack::Entry::Directory,
+                Name::Node(node) => {
+                    let bytes = self.nodes.get(*node).map_or(0, |(inode, _)| inode.size);
+                    stack::Entry::File { node: *node, bytes }
+                }
+                Name::Lower(target) => stack::Entry::Lower(target),
+            };
+            (path, entry)
+        });
+        stacking.add(self.whiteouts.iter(), self.opaque.iter(), names);
     }
 
     fn add(&mut self, path: ImagePath, entry: Entry) -> Result<(), ArchiveError> {
