@@ -109,7 +109,7 @@
   };
 
   const tag = (kind, text) => element("span", { class: `tag ${kind}` }, text);
-  const processName = (process) => (process ? (process[1] || process[2][0] || "?") : "");
+  const processName = (process) => (process ? (process[1] || process[2][0] || "(unknown)") : "");
 
   const files = table("files", {
     hint: "Search paths, reasons, packages, programs",

@@ -151,7 +151,7 @@ fn a_page_for_people_steers_no_terminal() -> Result<()> {
     let text = String::from_utf8(plain.stdout)?;
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines.contains(&"size      152 B in 5 files, 4 directories"), "{text}");
-    assert!(lines.contains(&"layers    292 B in 3 layers, 140 B of them hidden by upper layers"), "{text}");
+    assert!(lines.contains(&"layers    292 B in 3 layers, 140 B of it hidden by upper layers"), "{text}");
     assert!(lines.contains(&"       50 B  /gone\\u{1b}[2J of layer 1, removed by layer 2"), "{text}");
     assert!(lines.contains(&"       4755  /opt/su  setuid 0"), "{text}");
 

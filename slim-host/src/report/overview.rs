@@ -35,7 +35,7 @@ pub use timeline::{AccessRow, Point, ProcessRow, Start, Timeline};
 pub use treemap::{Area, Node, Sizes};
 
 /// Directories that lost most.
-const MAX_REMOVED: usize = 25;
+const MAX_REMOVED: usize = 15;
 
 /// Packages; the largest images have a few thousand.
 const MAX_PACKAGES: usize = 4_000;
@@ -287,6 +287,11 @@ fn unknown(facts: &OverviewFacts<'_>) -> Vec<&'static str> {
             "Times count from the start of the trace; of captures that were united, each from its own.",
             "What was in use before the trace began has the time at which it was found.",
         ]);
+    }
+    if facts.slim.is_some_and(|slim| slim.tree.is_some()) {
+        texts.push(
+            "Files that slim made (package data) count in the size of the slim image and stand in no list.",
+        );
     }
     if facts.slim.is_some_and(|slim| slim.keep.is_none()) {
         texts.push("Why files stay is not in an image: the capture that it was built from knows, and is not on this machine.");

@@ -10,6 +10,9 @@ use crate::{LOG, capture, image};
 /// Escape, as WebDriver names it.
 const ESCAPE: &str = "\u{e00c}";
 
+/// Enter, likewise.
+const ENTER: &str = "\u{e007}";
+
 /// The paths in the rows of a table that are shown.
 fn rows(browser: &Browser, table: &str) -> Result<Vec<String>> {
     let script = format!(
@@ -66,6 +69,15 @@ fn search_filters_and_the_map_zooms() -> Result<()> {
     let cells = "return [...document.querySelectorAll('#treemap .cell[role=button]')].map((cell) => cell.getAttribute('aria-label').split(',')[0])";
     assert_eq!(browser.value(cells)?, json!(["/bin", "/etc", "/share"]));
 
+    // By keyboard alone; and from the map to the list of its files.
+    browser.value("document.querySelector(\"#treemap .cell[aria-label^='/share,']\").focus()")?;
+    browser.press(ENTER)?;
+    assert_eq!(trail(&browser)?, json!(["/", "share"]));
+    browser.click("#trail button:nth-child(3)")?;
+    assert_eq!(rows(&browser, "files")?.len(), 10);
+    browser.click("[data-by='owners']")?;
+    assert_eq!(trail(&browser)?, json!(["all files"]));
+
     // From a process to what it used.
     assert_eq!(rows(&browser, "processes")?, ["/bin/app", "/bin/tool"]);
     browser.click("#processes tbody tr:nth-child(2) button")?;
@@ -74,6 +86,9 @@ fn search_filters_and_the_map_zooms() -> Result<()> {
     assert_eq!(rows(&browser, "accesses")?.len(), 5);
 
     assert_eq!(browser.console()?, [""; 0], "errors, or refused by the policy");
+    let loaded =
+        browser.value("return performance.getEntriesByType('resource').map((entry) => entry.name)")?;
+    assert_eq!(loaded, json!([]), "the page is complete in itself");
     Ok(())
 }
 

@@ -194,16 +194,17 @@ fn a_slim_image_is_compared_with_its_source() -> Result<()> {
 
 #[test]
 fn any_image_has_one_side() -> Result<()> {
-    let engine = require!(Engine::connect());
-    let slim = require!(Slim::find(&engine));
-    let image = image(&engine)?;
-    let report = slim.run(["report", image.tag(), "--format", "json"]).expect(0).json();
-    assert_eq!((&report["source"]["bytes"], &report["slim"]), (&3450.into(), &Value::Null));
-    let first = &report["files"]["rows"][0];
-    assert_eq!(
-        (&first["path"], &first["kept"], &first["why"]),
-        (&"/bin/app".into(), &Value::Null, &"".into())
-    );
-    assert_eq!((&report["timeline"], &report["capture"]), (&Value::Null, &Value::Null));
+    for engine in [require!(Engine::connect()), require!(Engine::containerd())] {
+        let slim = require!(Slim::find(&engine));
+        let image = image(&engine)?;
+        let report = slim.run(["report", image.tag(), "--format", "json"]).expect(0).json();
+        assert_eq!((&report["source"]["bytes"], &report["slim"]), (&3450.into(), &Value::Null));
+        let first = &report["files"]["rows"][0];
+        assert_eq!(
+            (&first["path"], &first["kept"], &first["why"]),
+            (&"/bin/app".into(), &Value::Null, &"".into())
+        );
+        assert_eq!((&report["timeline"], &report["capture"]), (&Value::Null, &Value::Null));
+    }
     Ok(())
 }

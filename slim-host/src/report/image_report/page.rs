@@ -34,6 +34,15 @@ pub fn page(report: &ImageReport) -> Page {
     page
 }
 
+/// A number with what is counted.
+fn counted(number: u64, one: &str) -> String {
+    match one.strip_suffix('y') {
+        _ if number == 1 => format!("1 {one}"),
+        Some(stem) => format!("{} {stem}ies", count(number)),
+        None => format!("{} {one}s", count(number)),
+    }
+}
+
 fn labelled(page: &mut Page, label: &str, text: impl AsRef<str>) {
     page.push(Line::toned(Tone::Dim, format!("{label:LABEL$}")).then(Tone::Plain, text));
 }
@@ -48,14 +57,11 @@ fn head(page: &mut Page, report: &ImageReport) {
     let created =
         report.created.as_deref().map_or(String::new(), |when| format!(", made {}", elide(when, 30)));
     labelled(page, "platform", format!("{}{created}", report.platform));
-    let (files, directories) = (count(report.files), count(report.directories));
-    labelled(page, "size", format!("{} in {files} files, {directories} directories", size(report.bytes)));
-    let text = format!(
-        "{} in {} layers, {} of them hidden by upper layers",
-        size(report.layer_bytes),
-        report.layers.len(),
-        size(report.wasted)
-    );
+    let (files, directories) = (counted(report.files, "file"), counted(report.directories, "directory"));
+    labelled(page, "size", format!("{} in {files}, {directories}", size(report.bytes)));
+    let layers = counted(report.layers.len() as u64, "layer");
+    let (all, wasted) = (size(report.layer_bytes), size(report.wasted));
+    let text = format!("{all} in {layers}, {wasted} of it hidden by upper layers");
     labelled(page, "layers", text);
 }
 
@@ -142,8 +148,7 @@ fn hidden(page: &mut Page, report: &ImageReport) {
     if report.hidden.is_empty() {
         return;
     }
-    let number = count(report.hidden_files);
-    heading(page, format!("hidden, {number} files, most bytes first"));
+    heading(page, format!("hidden, {}, most bytes first", counted(report.hidden_files, "file")));
     for HiddenLine { path, bytes, layer, by, how } in report.hidden.iter().take(SHOWN) {
         let how = match how {
             Hiding::Replaced => "replaced",
@@ -175,7 +180,7 @@ fn privileged(page: &mut Page, files: &[PrivilegedFile]) {
     if files.is_empty() {
         return;
     }
-    heading(page, format!("with the rights of others, {} files", count(files.len() as u64)));
+    heading(page, format!("with the rights of others, {}", counted(files.len() as u64, "file")));
     for file in files.iter().take(SHOWN) {
         let setuid = file.setuid.then(|| format!("setuid {}", file.uid));
         let setgid = file.setgid.then(|| format!("setgid {}", file.gid));

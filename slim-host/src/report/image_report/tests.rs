@@ -66,7 +66,7 @@ app:1
 id        sha256:2
 platform  linux/amd64, made 2020-01-02T03:04:05Z
 size      66 B in 6 files, 7 directories
-layers    66 B in 1 layers, 0 B of them hidden by upper layers
+layers    66 B in 1 layer, 0 B of it hidden by upper layers
 cmd       [\"x\"]
 user      app
 ports     80/tcp, 53/udp
@@ -75,13 +75,13 @@ env       A=1\\u{1b}[2J
 layer       size    added replaced  removed       hides      wasted  made by
     1       66 B        6        0        0         0 B         0 B  /bin/sh -c #(nop) ADD file:1 in /
 
-hidden, 1 files, most bytes first
+hidden, 1 file, most bytes first
         7 B  /old\\n of layer 1, removed by layer 2
 
 packages, 1 of them, most bytes first
         3 B       1  dpkg x 1
 
-with the rights of others, 1 files
+with the rights of others, 1 file
        4755  /bin/su  setuid 0
 ";
     assert_eq!(text, expected);

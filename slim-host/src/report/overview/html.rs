@@ -14,14 +14,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    AccessRow, FileRow, Node, Overview, PackageRow, ProcessRow, Rows, Sizes, Timeline, treemap::Area,
-};
+use super::{AccessRow, FileRow, Node, Overview, PackageRow, ProcessRow, Rows, Sizes, treemap::Area};
 use crate::{
     keep::Level,
     output::text::{count, duration, size},
     report::{removed::Extent, terminal::reason_label},
 };
+
+mod curve;
+
+use curve::Curve;
 
 /// The style, part of every page.
 const STYLE: &str = include_str!("../../../templates/report.css");
@@ -274,73 +276,6 @@ fn lists(report: &Overview) -> Vec<List> {
     ];
     let some = all.into_iter().filter(|(.., all)| *all > 0);
     some.map(|(id, title, note, _)| List { id, title, note }).collect()
-}
-
-/// The curve in the coordinates of the picture.
-struct Curve {
-    summary: String,
-    counts: &'static str,
-    paths: String,
-    bytes: String,
-    rows: Vec<(String, String)>,
-    sizes: Vec<(String, String)>,
-    columns: Vec<(String, String)>,
-    starts: Vec<(String, String)>,
-}
-
-/// The corners of the plot: left, right, top, bottom.
-const PLOT: (f64, f64, f64, f64) = (60.0, 800.0, 10.0, 205.0);
-
-impl Curve {
-    #[expect(clippy::cast_precision_loss, reason = "coordinates of a picture")]
-    fn new(timeline: &Timeline) -> Self {
-        let (left, right, top, bottom) = PLOT;
-        let last = timeline.points.last();
-        let (paths, bytes) = last.map_or((0, 0), |last| (last.paths, last.bytes));
-        let within = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
-        let x = |ns: u64| left + (right - left) * within(ns, timeline.duration_ns);
-        let y = |part: u64, whole: u64| bottom - (bottom - top) * within(part, whole);
-        let steps = |value: fn(&super::Point) -> u64, whole: u64| {
-            let start = format!("M{left:.1} {bottom:.1}");
-            let steps = timeline.points.iter().map(|p| format!("H{:.1}V{:.1}", x(p.ns), y(value(p), whole)));
-            std::iter::once(start).chain(steps).chain([format!("H{right:.1}")]).collect::<String>()
-        };
-        let at = |ns: u64| duration(std::time::Duration::from_nanos(ns));
-        let what = if timeline.of_image { "files of the image" } else { "paths" };
-        let quiet = timeline.duration_ns.saturating_sub(timeline.last_ns);
-        let summary = format!(
-            "{} {what} were used. Half of them by {}, nine tenths by {}, the last new one at {}; then nothing new for {}.",
-            count(paths),
-            at(timeline.half_ns),
-            at(timeline.ninety_ns),
-            at(timeline.last_ns),
-            at(quiet)
-        );
-        let parts = [0_u64, 1, 2, 3, 4];
-        let quarter = |whole: u64, part: u64| (u128::from(whole) * u128::from(part) / 4) as u64;
-        Self {
-            summary,
-            counts: if timeline.of_image { "files of the image used so far" } else { "paths used so far" },
-            paths: steps(|point| point.paths, paths),
-            bytes: if bytes > 0 { steps(|point| point.bytes, bytes) } else { String::new() },
-            rows: parts.map(|part| (format!("{:.1}", y(part, 4)), count(quarter(paths, part)))).into(),
-            sizes: if bytes > 0 {
-                parts.map(|part| (format!("{:.1}", y(part, 4)), size(quarter(bytes, part)))).into()
-            } else {
-                Vec::new()
-            },
-            columns: parts
-                .map(|part| quarter(timeline.duration_ns, part))
-                .map(|ns| (format!("{:.1}", x(ns)), at(ns)))
-                .into(),
-            starts: timeline
-                .starts
-                .rows
-                .iter()
-                .map(|start| (format!("{:.1}", x(start.ns)), start.path.clone()))
-                .collect(),
-        }
-    }
 }
 
 /// What the script reads: rows as lists, for their fields' names would be most of the page.
