@@ -156,9 +156,7 @@ impl Output {
     ) -> Result<(), OutputError> {
         let mut text = String::new();
         for document in documents {
-            let line = serde_json::to_string(&document).map_err(OutputError::Json)?;
-            text.push_str(&escape_json(&line));
-            text.push('\n');
+            text.push_str(&json_line(&document)?);
         }
         lock(&self.shared.data).write(text.as_bytes())
     }
@@ -281,6 +279,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// When it has no JSON form.
 pub fn json_text(document: &impl Serialize) -> Result<String, OutputError> {
     let text = serde_json::to_string_pretty(document).map_err(OutputError::Json)?;
+    Ok(escape_json(&text) + "\n")
+}
+
+/// The document on one line, as [`Output::json_lines`] prints it.
+///
+/// # Errors
+/// When it has no JSON form.
+pub fn json_line(document: &impl Serialize) -> Result<String, OutputError> {
+    let text = serde_json::to_string(document).map_err(OutputError::Json)?;
     Ok(escape_json(&text) + "\n")
 }
 

@@ -14,7 +14,7 @@ use crate::{
     engine::{Engine, EngineError, SourceImage},
     image::{Existing, target},
     keep::{KeepSet, Level, RuleSpec, Rules},
-    output::{Look, json_text, text::size},
+    output::{Look, json_line, json_text, text::size},
     package_data::PackageDataMode,
     packages::Packages,
     path::{ImagePath, quote},
@@ -46,10 +46,7 @@ pub(super) async fn execute(context: &Context, args: &ReportArgs) -> Result<(), 
         Format::Text | Format::Html => html(&report)?,
         Format::Markdown => markdown(&report).render(Look::Plain),
         Format::Json => json_text(&Document::new("report", &report))?,
-        Format::Jsonl if args.output.is_none() => {
-            return Ok(context.output.json_lines([Document::new("report", &report)])?);
-        }
-        Format::Jsonl => json_text(&Document::new("report", &report))?,
+        Format::Jsonl => json_line(&Document::new("report", &report))?,
     };
     match &args.output {
         None => Ok(context.output.bytes(text.as_bytes())?),
@@ -162,6 +159,12 @@ impl Gathered {
         let mut gathered = Self { capture: state::find(digest)?, ..Self::default() };
         if let Some(capture) = &gathered.capture {
             gathered.warnings = losses(capture);
+        }
+        if gathered.capture.is_none() {
+            let warning = "the report has no reasons and no times: the capture that the image was built from \
+                is not on this machine; ask about the capture file for them";
+            context.output.warning(warning);
+            gathered.warnings.push(warning.to_owned());
         }
         let source = source_of(engine, &slim).await?;
         let choices = choices_of(&slim)?;

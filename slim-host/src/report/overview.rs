@@ -226,6 +226,13 @@ impl Overview {
     }
 }
 
+impl Overview {
+    /// Names of the source image that the slim one does not have. What slim made is in neither number.
+    fn removed_files(&self) -> u64 {
+        self.directories.first().map_or(0, |all| all.sizes.files.saturating_sub(all.sizes.kept_files))
+    }
+}
+
 impl From<&Capture> for Observed {
     fn from(capture: &Capture) -> Self {
         let header = &capture.header;

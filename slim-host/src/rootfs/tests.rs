@@ -1,6 +1,7 @@
 //! What the tests of this part share, and the proof that both ways into an image agree.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
     path::Path,
@@ -13,7 +14,7 @@ use rustix::{
 
 pub(super) mod fixture;
 
-use super::{FileContents, FileKind, LayerDirs, Limits, Rootfs, SourceFiles};
+use super::{FileContents, FileKind, LayerDirs, LayerStack, Limits, Rootfs, SourceFiles, stack::LayerShare};
 use fixture::{Item, export, item, layer_dir, layer_tar};
 
 /// Runs `test` with an empty tmpfs that only its thread sees and that goes when it ends, whatever is in it.
@@ -127,15 +128,26 @@ fn the_overlay_and_the_archive_are_the_same_image() {
                 .iter()
                 .enumerate()
                 .map(|(n, items)| layer_dir(&dir.join(format!("{count}-{n}")), items));
-            let rootfs = Rootfs::mount(&LayerDirs::trusted(dirs.collect())).unwrap();
+            let dirs = LayerDirs::trusted(dirs.collect());
+            let stack = LayerStack::from_dirs(&dirs, &Limits::default()).unwrap();
+            let rootfs = Rootfs::mount(&dirs).unwrap();
             let overlay = SourceFiles::from_overlay(rootfs, &Limits::default()).unwrap();
 
             let tars: Vec<Vec<u8>> = layers.iter().map(|items| layer_tar(items)).collect();
             for style in fixture::STYLES {
                 let (spool, diff_ids) = export(&tars, style);
                 let diff_ids: Vec<&str> = diff_ids.iter().map(String::as_str).collect();
-                let archive = SourceFiles::from_archive(spool, &diff_ids, &Limits::default()).unwrap();
+                let limits = Limits::default();
+                let (archive, exported) =
+                    SourceFiles::from_archive_with_layers(spool, &diff_ids, &limits).unwrap();
                 assert_same(&overlay, &archive, &format!("{count} layers, {style:?}"));
+                assert_eq!(stack, exported, "{count} layers, {style:?}");
+                // What is not hidden is there to be seen.
+                let sizes = |part: fn(&LayerShare) -> u64| stack.layers.iter().map(part).sum::<u64>();
+                let seen: BTreeMap<_, _> =
+                    archive.tree().iter().map(|(_, id, inode)| (id, inode.size)).collect();
+                let seen: u64 = seen.into_values().sum();
+                assert_eq!(sizes(|share| share.content.bytes) - sizes(|share| share.wasted), seen);
             }
         }
     });

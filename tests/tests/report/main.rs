@@ -175,6 +175,12 @@ fn a_slim_image_is_compared_with_its_source() -> Result<()> {
     assert_eq!((&row["path"], &row["why"]), (&"/share/unused/0".into(), &"not in the slim image".into()));
     assert!(elsewhere["unknown"].to_string().contains("is not on this machine"), "{}", elsewhere["unknown"]);
 
+    assert!(
+        elsewhere["warnings"].to_string().contains("no reasons and no times"),
+        "{}",
+        elsewhere["warnings"]
+    );
+
     // Without the source only one side is told.
     drop(source);
     let alone = report(target.tag(), &scratch.file("elsewhere"));

@@ -184,7 +184,7 @@ fn cards(report: &Overview) -> Vec<Card> {
             let (share, tone) = (Some((slim.bytes.min(source.bytes), source.bytes)), "good");
             let detail = format!("of {}{ratio}", size(source.bytes));
             cards.push(Card { label: "size", value: size(slim.bytes), detail, share, tone });
-            let removed = count(source.files.saturating_sub(slim.files));
+            let removed = count(report.removed_files());
             let (share, tone) = (Some((slim.files.min(source.files), source.files)), "");
             let detail = format!("of {}, {removed} removed", count(source.files));
             cards.push(Card { label: "files", value: count(slim.files), detail, share, tone });

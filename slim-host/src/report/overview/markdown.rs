@@ -33,9 +33,7 @@ pub fn markdown(report: &Overview) -> Page {
             size(source.bytes),
             of(slim.map(|slim| size(slim.bytes)))
         ));
-        let fewer = slim.map_or(String::new(), |slim| {
-            format!("{} removed", count(source.files.saturating_sub(slim.files)))
-        });
+        let fewer = slim.map_or(String::new(), |_| format!("{} removed", count(report.removed_files())));
         line(format!(
             "| files | {} | {} | {fewer} |",
             count(source.files),
