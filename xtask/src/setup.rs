@@ -14,22 +14,20 @@ use crate::{place, process};
 
 /// What the build and the tests call, beside the engine and the BPF linker's LLVM.
 const PACKAGES: &[&str] = &[
-    "attr",            // setfattr: the metadata image
-    "busybox-static",  // the metadata image's only program
-    "chromium",        // the page of `slim report` in a real browser
-    "chromium-driver", // likewise
-    "curl",            // the demo's exercise
-    "iproute2",        // the private engine's bridge
-    "iptables",        // dockerd looks for it even when told not to use it
-    "libc6-dev",       // static test programs
-    "libcap2-bin",     // setcap: the metadata image
-    "mmdebstrap",      // root file systems of the test images
-    "podman",          // containers that no docker engine knows
-    "runc",            // likewise
-    "skopeo",          // second opinion on what we write
-    "strace",          // the benchmark's rival, an oracle of the tests
-    "umoci",           // second opinion on what we write
-    "util-linux",      // tests that drop privileges
+    "attr",           // setfattr: the metadata image
+    "busybox-static", // the metadata image's only program
+    "curl",           // the demo's exercise
+    "iproute2",       // the private engine's bridge
+    "iptables",       // dockerd looks for it even when told not to use it
+    "libc6-dev",      // static test programs
+    "libcap2-bin",    // setcap: the metadata image
+    "mmdebstrap",     // root file systems of the test images
+    "podman",         // containers that no docker engine knows
+    "runc",           // likewise
+    "skopeo",         // second opinion on what we write
+    "strace",         // the benchmark's rival, an oracle of the tests
+    "umoci",          // second opinion on what we write
+    "util-linux",     // tests that drop privileges
 ];
 
 /// What the virtual machines take; see `cargo xtask vm`.
@@ -37,6 +35,9 @@ pub(crate) const VM_PACKAGES: &[&str] = &[
     "qemu-system-x86", // emulates the machines
     "xz-utils",        // newer kernels compress their modules
 ];
+
+/// What the tests look at the page of `slim report` with.
+const BROWSER_PACKAGES: &[&str] = &["chromium", "chromium-driver"];
 
 /// Brings the machine up to date and returns the engine to use.
 pub(crate) fn run() -> Result<Endpoint> {
@@ -47,7 +48,7 @@ pub(crate) fn run() -> Result<Endpoint> {
     let llvm = llvm_major()?;
     let found = engine::find()?;
     let llvm_headers = format!("llvm-{llvm}-dev");
-    let mut wanted = [PACKAGES, VM_PACKAGES].concat();
+    let mut wanted = [PACKAGES, VM_PACKAGES, BROWSER_PACKAGES].concat();
     wanted.push(&llvm_headers);
     let daemon_missing = found.is_none() && process::installed("dockerd").is_none();
     if daemon_missing || process::installed("docker").is_none() {
