@@ -12,9 +12,12 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use slim_tests::workload::Workload;
-use slim_tests::{Container, Deadline, Engine, Image, Missing, Recipe, Slim, comparable, http, require};
+use slim_tests::{
+    Container, Deadline, Engine, Image, Missing, Recipe, Scratch, Slim, Started, comparable, http, require,
+};
 
 /// Seconds for anything that a container does.
 const PATIENCE: u64 = 60;
@@ -185,19 +188,54 @@ impl Strace {
     }
 }
 
-/// Leaves server.strace and client.strace where the recipe expects them.
-fn log_redis(strace: &Strace, kitchen: &Kitchen, recipe: &Recipe<'_>) -> Result<()> {
+/// The image's own command under strace, as soon as it takes connections.
+fn logged_server<'e>(strace: &Strace, kitchen: &'e Kitchen, log: &str) -> Result<Container<'e>> {
     let inspect = kitchen.engine.inspect("image", &kitchen.source)?;
     let words = inspect["Config"]["Cmd"].as_array().context("an image without a command")?;
     let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
-    let server = strace.run(kitchen, &recipe.file("server.strace"), &[], &words)?;
+    let server = strace.run(kitchen, log, &[], &words)?;
     let ready = || server.logs().contains("Ready to accept connections");
     Deadline::after(PATIENCE).until("wait for redis", &true, ready)?;
+    Ok(server)
+}
+
+/// Leaves server.strace and client.strace where the recipe expects them.
+fn log_redis(strace: &Strace, kitchen: &Kitchen, recipe: &Recipe<'_>) -> Result<()> {
+    let server = logged_server(strace, kitchen, &recipe.file("server.strace"))?;
     let network = format!("--network=container:{}", server.name());
     let set = ["redis-cli", "set", "answer", "41"];
     let client = strace.run(kitchen, &recipe.file("client.strace"), &[&network], &set)?;
     ensure!(client.wait()? == 0 && client.stdout()? == b"OK\n", "the client said {}", client.logs());
     kitchen.engine.docker(["stop", server.name()])?;
+    Ok(())
+}
+
+#[test]
+fn one_run_of_redis_under_both_tracers_gives_the_same_image() -> Result<()> {
+    let Kitchen { engine, slim, source } = require!(Kitchen::of("redis"));
+    let strace = require!(Strace::find());
+    // Other tests run containers of the image itself.
+    let twin = Image::derive(&engine, &source, "twin")?;
+    let kitchen = Kitchen { engine: engine.clone(), slim: slim.clone(), source: twin.tag().to_owned() };
+    let scratch = Scratch::new()?;
+    let (own, log, imported) = (scratch.file("own.slim"), scratch.file("log"), scratch.file("imported.slim"));
+
+    let trace = ["trace", "--image", twin.tag(), "--no-sweep", "--output", &own];
+    let mut trace = Started::of(&mut slim.command(trace));
+    trace.until_it_says("tracing ");
+    let server = logged_server(&strace, &kitchen, &log)?;
+    engine.docker(["stop", server.name()])?;
+    trace.signal(Signal::INT);
+    trace.finish().expect(0);
+
+    let import = ["import", "strace", &log, "--cwd", "/data", "--image", twin.tag(), "--output", &imported];
+    let report = slim.run(import.into_iter().chain(["--format", "json"])).expect(0).json();
+    assert_eq!(report["status"], "complete", "{report}");
+    let difference = slim.run(["diff", &own, &imported, "--format", "json"]).expect(0).json();
+    // A device of the container's own /dev: only we know that it is not the image's empty file of that name.
+    let device = json!([{"path": "/dev/urandom", "before": null, "after": 0}]);
+    assert_eq!(difference["files"], device, "{difference}");
+    assert!(difference["before"]["files"].as_u64() > Some(20), "{difference}");
     Ok(())
 }
 
