@@ -14,23 +14,21 @@ use crate::{place, process};
 
 /// What the build and the tests call, beside the engine and the BPF linker's LLVM.
 const PACKAGES: &[&str] = &[
-    "attr",            // setfattr: the metadata image
-    "busybox-static",  // the metadata image's only program
-    "chromium",        // the page of `slim report` in a real browser
-    "chromium-driver", // likewise
-    "docker-compose",  // a project of services that the tests trace
-    "curl",            // the demo's exercise
-    "iproute2",        // the private engine's bridge
-    "iptables",        // dockerd looks for it even when told not to use it
-    "libc6-dev",       // static test programs
-    "libcap2-bin",     // setcap: the metadata image
-    "mmdebstrap",      // root file systems of the test images
-    "podman",          // containers that no docker engine knows
-    "runc",            // likewise
-    "skopeo",          // second opinion on what we write
-    "strace",          // the benchmark's rival, an oracle of the tests
-    "umoci",           // second opinion on what we write
-    "util-linux",      // tests that drop privileges
+    "attr",           // setfattr: the metadata image
+    "busybox-static", // the metadata image's only program
+    "docker-compose", // a project of services that the tests trace
+    "curl",           // the demo's exercise
+    "iproute2",       // the private engine's bridge
+    "iptables",       // dockerd looks for it even when told not to use it
+    "libc6-dev",      // static test programs
+    "libcap2-bin",    // setcap: the metadata image
+    "mmdebstrap",     // root file systems of the test images
+    "podman",         // containers that no docker engine knows
+    "runc",           // likewise
+    "skopeo",         // second opinion on what we write
+    "strace",         // the benchmark's rival, an oracle of the tests
+    "umoci",          // second opinion on what we write
+    "util-linux",     // tests that drop privileges
 ];
 
 /// What the virtual machines take; see `cargo xtask vm`.

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 
 use aya::{
-    Ebpf,
+    Ebpf, EbpfLoader,
     maps::{MapError, PerCpuArray},
     util::nr_cpus,
 };
 use slim_common::{
     event::DedupKey,
-    familiar::{BYTES, ENTRIES_MAX, ENTRIES_MIN, Familiar, Region, Used},
+    familiar::{BYTES, ENTRIES_MAX, ENTRIES_MIN, Familiar, Region, SENT, Used},
 };
 
-use super::TracerError;
+use super::{TracerError, source::Choice};
 
 const ENTRIES: &str = "FAMILIAR";
 const USED: &str = "FAMILIAR_USED";
@@ -32,11 +32,34 @@ fn entries_for(cpus: usize) -> u32 {
     1 << room.ilog2()
 }
 
-/// How often accesses happened that only CPUs have counted yet, by key.
+/// Gives the maps room for `entries` of each region that `choice` may use.
+pub(super) fn size(loader: &mut EbpfLoader<'_>, entries: u32, choice: Choice) {
+    let regions = match choice {
+        Choice::Syscalls | Choice::Absent => Region::Syscall as u32 + 1,
+        Choice::Auto | Choice::Vfs | Choice::Both => Region::COUNT,
+    };
+    loader.map_max_entries(ENTRIES, entries * regions).map_max_entries(USED, regions);
+}
+
+/// The `totals` of the map of all accesses with what CPUs have not added to it yet. In the other order, what one adds
+/// meanwhile would count twice.
 ///
 /// # Errors
 /// When the kernel refuses to read the maps.
-pub(super) fn counts(ebpf: &Ebpf, entries: u32) -> Result<HashMap<DedupKey, u64>, TracerError> {
+pub(super) fn complete(
+    ebpf: &Ebpf,
+    entries: u32,
+    mut totals: Vec<(DedupKey, u64)>,
+) -> Result<Vec<(DedupKey, u64)>, TracerError> {
+    let counts = counts(ebpf, entries)?;
+    for (key, total) in &mut totals {
+        *total = (*total & !SENT) + counts.get(key).copied().unwrap_or_default();
+    }
+    Ok(totals)
+}
+
+/// How often accesses happened that only CPUs have counted yet, by key.
+fn counts(ebpf: &Ebpf, entries: u32) -> Result<HashMap<DedupKey, u64>, TracerError> {
     let used = map::<Used>(ebpf, USED)?;
     let familiar = map::<Familiar>(ebpf, ENTRIES)?;
     let mut counts = HashMap::new();

@@ -9,7 +9,6 @@ use aya::{
 use slim_common::{
     counters::Counters,
     event::DedupKey,
-    familiar::{Region, SENT},
     limits::RING_BYTES,
     scope::{ContainerId, ScopeEntry},
 };
@@ -152,15 +151,12 @@ impl Tracer {
         if let Some(entries) = options.seen_entries {
             loader.map_max_entries("SEEN", entries);
         }
-        let familiar = config.familiar_mask + 1;
-        let regions = if matches!(options.sources, Choice::Syscalls | Choice::Absent) {
-            // Memory that nobody uses.
+        if matches!(options.sources, Choice::Syscalls | Choice::Absent) {
+            // Scratch memory that nobody uses.
             loader.map_max_entries("VFS_SCRATCH", 1);
-            1
-        } else {
-            Region::COUNT
-        };
-        loader.map_max_entries("FAMILIAR", familiar * regions).map_max_entries("FAMILIAR_USED", regions);
+        }
+        let familiar = config.familiar_mask + 1;
+        familiar::size(&mut loader, familiar, options.sources);
         // aya-log's ring costs nothing while its level is off; RUST_LOG decides.
         let level = kernel_log_level();
         loader.override_global(aya_log::LEVEL, &level, true);
@@ -327,13 +323,8 @@ impl Tracer {
     /// # Errors
     /// When the kernel refuses to read the maps.
     pub fn totals(&self) -> Result<Vec<(DedupKey, u64)>, TracerError> {
-        let mut totals = self.entries::<DedupKey, u64>("SEEN")?;
-        // Then what CPUs have not added yet: in the other order, what one adds meanwhile would count twice.
-        let counts = familiar::counts(&self.ebpf, self.familiar)?;
-        for (key, total) in &mut totals {
-            *total = (*total & !SENT) + counts.get(key).copied().unwrap_or_default();
-        }
-        Ok(totals)
+        let totals = self.entries("SEEN")?;
+        familiar::complete(&self.ebpf, self.familiar, totals)
     }
 
     /// The kernel's counters, summed over CPUs.
