@@ -238,9 +238,10 @@ fn tail(report: &BuildReport) -> Vec<Line> {
 
 /// What healing kept, when there was any.
 fn healed(rounds: &[HealRound]) -> Option<Line> {
-    let names = rounds.iter().map(|round| round.healed as u64).sum();
+    let healed = rounds.iter().map(|round| round.healed as u64).sum();
+    let names = if healed == 1 { "name" } else { "names" };
     let of = if rounds.len() == 1 { "round" } else { "rounds" };
-    let text = format!("{} names in {} {of}, then it passed", count(names), rounds.len());
+    let text = format!("{} {names} in {} {of}, then it passed", count(healed), rounds.len());
     (!rounds.is_empty()).then(|| labelled("healed", text))
 }
 

@@ -1,10 +1,13 @@
 //! One round of healing, as it is told.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 
 use crate::verify::Finding;
+
+/// Names in the line of a round.
+const MAX_NAMES: usize = 3;
 
 /// What a slim image lacked in one round of `slim build --heal`, and what was kept for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,20 +34,25 @@ impl HealRound {
     }
 }
 
-/// `round 2: 7 names were missing, and are kept`.
+/// `round 2: 7 names were missing, and are kept: /a, /b, /c, ...`.
 impl fmt::Display for HealRound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { round, healed, .. } = self;
-        if self.is_guess() {
-            return write!(
-                f,
-                "round {round}: a step differs and nothing tells why; {healed} suspects are kept"
-            );
-        }
+        let Self { round, healed, findings } = self;
+        write!(f, "round {round}: ")?;
         match healed {
-            1 => write!(f, "round {round}: 1 name was missing, and is kept"),
-            _ => write!(f, "round {round}: {healed} names were missing, and are kept"),
+            _ if self.is_guess() => {
+                write!(f, "a step differs and nothing tells why; {healed} suspects are kept")?;
+            }
+            1 => f.write_str("1 name was missing, and is kept")?,
+            _ => write!(f, "{healed} names were missing, and are kept")?,
         }
+        let names: BTreeSet<_> =
+            findings.iter().filter_map(Finding::missing).map(|missing| &missing.path).collect();
+        let separators = std::iter::once(": ").chain(std::iter::repeat(", "));
+        for (name, separator) in names.iter().zip(separators).take(MAX_NAMES) {
+            write!(f, "{separator}{name}")?;
+        }
+        if names.len() > MAX_NAMES { f.write_str(", ...") } else { Ok(()) }
     }
 }
 
@@ -57,8 +65,8 @@ mod tests {
         verify::Missing,
     };
 
-    fn missing() -> Missing {
-        let path = ImagePath::new("/a").unwrap();
+    fn missing(path: &str) -> Missing {
+        let path = ImagePath::new(path).unwrap();
         Missing {
             requested: RequestedPath::from(&path),
             path,
@@ -71,19 +79,23 @@ mod tests {
     }
 
     #[test]
-    fn a_round_says_whether_it_guesses() {
-        let round = |healed, finding: fn(Missing) -> Finding| {
-            HealRound::new(2, healed, vec![finding(missing())]).to_string()
+    fn a_round_tells_some_names_and_whether_it_guesses() {
+        let round = |healed, finding: fn(Missing) -> Finding, names: &[&str]| {
+            let findings = names.iter().map(|name| finding(missing(name))).collect();
+            HealRound::new(2, healed, findings).to_string()
         };
-        assert_eq!(round(1, Finding::Missing), "round 2: 1 name was missing, and is kept");
-        assert_eq!(round(7, Finding::Missing), "round 2: 7 names were missing, and are kept");
-        let guess = "round 2: a step differs and nothing tells why; 3 suspects are kept";
-        assert_eq!(round(3, Finding::Suspect), guess);
+        // One was asked for twice.
+        let one = round(1, Finding::Missing, &["/a", "/a"]);
+        assert_eq!(one, "round 2: 1 name was missing, and is kept: /a");
+        let four = round(4, Finding::Missing, &["/d", "/c", "/b", "/a"]);
+        assert_eq!(four, "round 2: 4 names were missing, and are kept: /a, /b, /c, ...");
+        let guess = round(3, Finding::Suspect, &["/a"]);
+        assert_eq!(guess, "round 2: a step differs and nothing tells why; 3 suspects are kept: /a");
     }
 
     #[test]
     fn rounds_as_json() {
-        let finding = Finding::Unlisted { directory: ImagePath::root(), missing: missing() };
+        let finding = Finding::Unlisted { directory: ImagePath::root(), missing: missing("/a") };
         let json = serde_json::to_value(HealRound::new(1, 1, vec![finding])).unwrap();
         let expected = serde_json::json!({
             "round": 1,
