@@ -199,9 +199,10 @@ pub fn judge(plan: &Plan, source: &Trial, slim: &Trial, trees: Trees<'_>, ignore
     findings.extend(slim.refused.iter().map(|why| Finding::NotStarted { why: why.clone() }));
     findings.extend(steps::compare(plan, &source.outcomes, &slim.outcomes));
     let search = Search { source, slim, trees, ignore };
-    let named = search.named();
-    let unexplained = !findings.is_empty() && named.is_empty();
-    findings.extend(if unexplained { search.suspects() } else { named });
+    // What is excused explains a difference all the same.
+    let nothing = Rules::default();
+    let unexplained = !findings.is_empty() && Search { ignore: &nothing, ..search }.named().is_empty();
+    findings.extend(if unexplained { search.suspects() } else { search.named() });
     let known: BTreeSet<String> = loader_errors(&source.log).into_iter().collect();
     let lines = loader_errors(&slim.log).into_iter().filter(|line| !known.contains(line));
     findings.extend(lines.take(MOST).map(|line| Finding::Loader { line }));
