@@ -10,6 +10,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod access;
 mod dedup;
 mod emit;
 mod hooks;

@@ -11,8 +11,9 @@ use aya_ebpf::{
 use slim_common::{event::kind, limits::PATH_MAX};
 
 use crate::{
+    access::Access,
     dedup::PathHash,
-    emit::{self, Access},
+    emit,
     kernel::{Addr, config},
     maps::{EXEC_SCRATCH, Scratch, count},
     scope::{Asker, NoRoot, Root, Scope},

@@ -17,8 +17,9 @@ use slim_common::{
 };
 
 use crate::{
+    access::Access,
     dedup::{PathHash, leading_bytes},
-    emit::{self, Access},
+    emit,
     kernel::{self, config},
     maps::{AGAIN, CALL, SYSCALL_SCRATCH, Scratch, count, reload},
     scope::{Asker, NoRoot, Root, Scope},

@@ -1,13 +1,12 @@
 //! Loading and attaching the programs, and reading their maps.
 
-use std::{fs, os::fd::AsFd as _, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use aya::{
     Btf as AyaBtf, Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, MapData, MapError, RingBuf},
 };
 use slim_common::{
-    counters::Counters,
     event::DedupKey,
     limits::RING_BYTES,
     scope::{ContainerId, ScopeEntry},
@@ -26,7 +25,7 @@ use super::{
     vfs::Fitting,
 };
 
-mod recent;
+mod counts;
 
 pub(super) const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -316,42 +315,6 @@ impl Tracer {
     #[must_use]
     pub fn ring_fill(&self) -> (usize, u32) {
         (self.ring_peak, self.ring_bytes)
-    }
-
-    /// How often each access happened, by the key of its event. Reading consumes nothing.
-    ///
-    /// # Errors
-    /// When the kernel refuses to read the maps.
-    pub fn totals(&self) -> Result<Vec<(DedupKey, u64)>, TracerError> {
-        let totals = self.entries("SEEN")?;
-        familiar::complete(&self.ebpf, self.familiar, totals)
-    }
-
-    /// The kernel's counters, summed over CPUs.
-    ///
-    /// # Errors
-    /// When the kernel refuses to read the map.
-    pub fn counters(&self) -> Result<Counters, TracerError> {
-        let map = self.ebpf.map("COUNTERS").ok_or(TracerError::Map { name: "COUNTERS" })?;
-        let map = PerCpuArray::<_, Counters>::try_from(map)
-            .map_err(|source| TracerError::MapAccess { name: "COUNTERS", source })?;
-        let values = map.get(&0, 0).map_err(|source| TracerError::MapAccess { name: "COUNTERS", source })?;
-        Ok(values.iter().fold(Counters::default(), |sum, cpu| sum.plus(cpu)))
-    }
-
-    /// What was lost so far.
-    ///
-    /// # Errors
-    /// When the kernel refuses to tell.
-    pub fn loss(&self) -> Result<Loss, TracerError> {
-        let mut recursion_misses = 0;
-        for &name in &self.programs {
-            let program = self.ebpf.program(name).ok_or(TracerError::Program { name })?;
-            let fd = program.fd().map_err(|source| TracerError::Attach { name, source })?;
-            recursion_misses +=
-                recursion::misses(fd.as_fd()).map_err(|source| TracerError::ProgramInfo { name, source })?;
-        }
-        Ok(Loss { recursion_misses, undecodable: self.undecodable, ..Loss::from_counters(&self.counters()?) })
     }
 
     /// Tells the programs that what they remember of the scope may be wrong. After each change: whoever finds the new number
