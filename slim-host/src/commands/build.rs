@@ -10,6 +10,7 @@ use super::{CommandError, Context, captures::Captures, run, source, state, workb
 use crate::{
     capture::{self, AccessKey, AccessKind, Capture, Outcome},
     cli::BuildArgs,
+    engine::SourceImage,
     image::{self, BuildRequest, Compression, Created, ImageName, Provenance, SlimImage, rootfs_tar},
     output::{Amount, Counter, Output},
     path::{ImagePath, quote},
@@ -33,7 +34,7 @@ pub(super) async fn execute(context: &Context, args: &BuildArgs) -> Result<(), C
 }
 
 async fn build(context: &Context, args: &BuildArgs, bench: &Workbench) -> Result<(), CommandError> {
-    let Workbench { engine, cleanup, signals } = bench;
+    let Workbench { engine, cleanup, .. } = bench;
     let image = engine.image(&args.image).await?;
     // Everything that a wrong line could spoil is looked at before the work.
     let choices = Choices { rules: super::rules::of(args)?, package_data: args.package_data };
@@ -41,18 +42,13 @@ async fn build(context: &Context, args: &BuildArgs, bench: &Workbench) -> Result
     let destination = Destination::choose(engine, &image, args).await?;
     let mut phases = Vec::new();
 
-    let (captures, mountinfo, mut warnings) = if args.from.is_empty() {
-        let mut observed = run::observe(engine, &image, args, cleanup, signals, &context.output).await?;
-        phases.push(phase("trace", observed.took));
-        let asked = args.verify || args.heal.is_some();
-        if observed.exercised == run::Exercised::Cut && !asked && proof.take().is_some() {
-            // More than was traced cannot be asked of the slim image.
-            observed.warnings.push("not proven, for the exercise was cut short".to_owned());
-        }
-        (Captures::from(observed.capture), observed.mountinfo, observed.warnings)
-    } else {
-        (Captures::read(&args.from, &image.identity())?, None, Vec::new())
-    };
+    let Gathered { captures, mountinfo, mut warnings, is_cut } =
+        gather(context, args, bench, &image, &mut phases).await?;
+    let asked = args.verify || args.heal.is_some();
+    if is_cut && !asked && proof.take().is_some() {
+        // More than was traced cannot be asked of the slim image.
+        warnings.push("not proven, for the exercise was cut short".to_owned());
+    }
     warnings.extend(accept(&captures.capture, args)?);
 
     let began = Instant::now();
@@ -65,18 +61,12 @@ async fn build(context: &Context, args: &BuildArgs, bench: &Workbench) -> Result
         off_thread("planned the slim image", move || Planned::new(image, files, capture, choices)).await?;
     drop(progress);
     phases.push(phase("plan", began.elapsed()));
-    let heal::Proven { planned, rounds } = if let Some((plan, excuses)) = &proof {
-        let began = Instant::now();
-        let proof = heal::Proof { context, args, cleanup, destination: &destination, plan, excuses };
-        let proven = proof.of(planned).await.inspect_err(|error| {
-            if matches!(error, CommandError::NotVerified { .. } | CommandError::Inconclusive(_)) {
-                context.output.note("nothing is written; --no-verify writes the slim image unproven");
-            }
-        })?;
-        phases.push(phase("verify", began.elapsed()));
-        proven
-    } else {
-        heal::Proven { planned, rounds: Vec::new() }
+    let heal::Proven { planned, rounds } = match &proof {
+        Some((plan, excuses)) => {
+            let proof = heal::Proof { context, args, cleanup, destination: &destination, plan, excuses };
+            prove(proof, planned, &mut phases).await?
+        }
+        None => heal::Proven { planned, rounds: Vec::new() },
     };
     warnings.extend(planned.plan.notes());
 
@@ -113,6 +103,55 @@ async fn build(context: &Context, args: &BuildArgs, bench: &Workbench) -> Result
         next,
     };
     context.present("build", &BuildReport::new(facts), report::terminal::build)
+}
+
+/// What a slim image is built from.
+struct Gathered {
+    captures: Captures,
+    /// The mounts of the traced container, which tell where the image's layers are.
+    mountinfo: Option<Vec<u8>>,
+    warnings: Vec<String>,
+    /// Whether the exercise was ended before it was over.
+    is_cut: bool,
+}
+
+/// Runs the image under trace, or reads the captures of earlier runs.
+async fn gather(
+    context: &Context,
+    args: &BuildArgs,
+    Workbench { engine, cleanup, signals }: &Workbench,
+    image: &SourceImage,
+    phases: &mut Vec<Phase>,
+) -> Result<Gathered, CommandError> {
+    if !args.from.is_empty() {
+        let captures = Captures::read(&args.from, &image.identity())?;
+        return Ok(Gathered { captures, mountinfo: None, warnings: Vec::new(), is_cut: false });
+    }
+    let observed = run::observe(engine, image, args, cleanup, signals, &context.output).await?;
+    phases.push(phase("trace", observed.took));
+    Ok(Gathered {
+        captures: Captures::from(observed.capture),
+        mountinfo: observed.mountinfo,
+        warnings: observed.warnings,
+        is_cut: observed.exercised == run::Exercised::Cut,
+    })
+}
+
+/// Tries the slim image of `planned`, healing it where that was asked for.
+async fn prove(
+    proof: heal::Proof<'_>,
+    planned: Planned,
+    phases: &mut Vec<Phase>,
+) -> Result<heal::Proven, CommandError> {
+    let began = Instant::now();
+    let output = &proof.context.output;
+    let proven = proof.of(planned).await.inspect_err(|error| {
+        if matches!(error, CommandError::NotVerified { .. } | CommandError::Inconclusive(_)) {
+            output.note("nothing is written; --no-verify writes the slim image unproven");
+        }
+    })?;
+    phases.push(phase("verify", began.elapsed()));
+    Ok(proven)
 }
 
 /// Builds the slim image, which is nowhere yet.
