@@ -52,14 +52,17 @@ const PHRASES: [&str; 11] = [
     "unable to",
     "segmentation fault",
 ];
-/// Parts of lines that speak of a peer, which comes and goes as it likes: a probe hangs up.
-const PEERS: [&str; 6] = [
+/// Parts of lines that speak of a peer, which comes and goes as it likes: a probe hangs up, or comes while the service
+/// starts or stops.
+const PEERS: [&str; 8] = [
     "connection reset",
     "broken pipe",
     "connection refused",
     "connection closed",
     "timed out",
     "client closed",
+    "is starting up",
+    "is shutting down",
 ];
 /// Most new lines that are told: an application that fails in a loop says the same in many forms.
 const MOST_NEWS: usize = 50;
@@ -186,6 +189,7 @@ mod tests {
             "errors_total 0",
             "172.17.0.1 - - \"GET /terror HTTP/1.1\" 200 12",
             "[error] recv() failed (104: Connection reset by peer)",
+            "2026-11-21 08:56:34.679 UTC [41] FATAL:  the database system is starting up",
             "",
         ] {
             assert!(!is_error(line), "{line}");
