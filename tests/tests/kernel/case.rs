@@ -39,29 +39,19 @@ impl Case {
 
     /// Performs the steps by `plan`: all accesses and losses of `target`, separated by `, `, or what went wrong.
     ///
-    /// Where a program may be preempted, the kernel skips it for whoever runs meanwhile, and says so. Such an attempt does
-    /// not prove that nothing else was done, and is made again, by a process with an overlay of its own. What was seen
-    /// before still counts: of a name that is absent on a file system with a number that comes again, no second event does.
+    /// Where a program may be preempted, the kernel skips it for whoever runs meanwhile, and says so. Such an attempt
+    /// proves nothing and is made again, by a process with an overlay of its own.
     pub(crate) fn run(&self, plan: impl Fn() -> Plan, session: &mut Session, target: u32) -> Result<String> {
         const ATTEMPTS: usize = 5;
-        let mut seen = Vec::new();
+        let mut seen = String::new();
         for attempt in 1..=ATTEMPTS {
-            let (news, losses) = self.attempt(plan(), session, target)?;
-            if attempt == 1 {
-                seen = news;
-            } else {
-                seen.extend(news);
-                seen.sort();
-                seen.dedup();
-            }
-            if attempt == ATTEMPTS || !losses.iter().any(|loss| loss.contains("lost recursion_misses")) {
-                seen.extend(losses);
+            seen = self.attempt(plan(), session, target)?;
+            if !seen.contains("lost recursion_misses") {
                 break;
             }
-            let (steps, losses) = (self.steps.join("; "), losses.join(", "));
-            preempted(&format!("{steps}: attempt {attempt} of {ATTEMPTS}: {}; {losses}", seen.join(", ")));
+            preempted(&format!("{}: attempt {attempt} of {ATTEMPTS}: {seen}", self.steps.join("; ")));
         }
-        Ok(seen.join(", "))
+        Ok(seen)
     }
 
     /// Performs the steps by `plan` to their end.
@@ -86,12 +76,11 @@ impl Case {
         plan
     }
 
-    /// Accesses and losses of one attempt.
-    fn attempt(&self, plan: Plan, session: &mut Session, target: u32) -> Result<(Vec<String>, Vec<String>)> {
+    fn attempt(&self, plan: Plan, session: &mut Session, target: u32) -> Result<String> {
         let seen = self.perform(plan).and_then(|()| session.accesses(target));
         let seen = seen.unwrap_or_else(|error| vec![format!("{error:#}")]);
         let losses = session.new_losses().context("losses")?;
-        Ok((seen.iter().map(|access| without_slot(access)).collect(), losses))
+        Ok(without_slot(&[seen, losses].concat().join(", ")))
     }
 }
 
