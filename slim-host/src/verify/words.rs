@@ -53,8 +53,8 @@ const PHRASES: [&str; 11] = [
     "segmentation fault",
 ];
 /// Parts of lines that speak of a peer, which comes and goes as it likes: a probe hangs up, or comes while the service
-/// starts or stops.
-const PEERS: [&str; 8] = [
+/// starts.
+const PEERS: [&str; 7] = [
     "connection reset",
     "broken pipe",
     "connection refused",
@@ -62,7 +62,6 @@ const PEERS: [&str; 8] = [
     "timed out",
     "client closed",
     "is starting up",
-    "is shutting down",
 ];
 /// Most new lines that are told: an application that fails in a loop says the same in many forms.
 const MOST_NEWS: usize = 50;
