@@ -62,7 +62,7 @@ pub(super) fn measure(engine: &Endpoint, slim: &Path, rounds: usize) -> Result<T
     let mut table = Table::new(
         "What a build adds to a service's run",
         &format!(
-            "nginx up to its first answer and its end, by hand and by `slim build`; medians of {rounds}, in turns."
+            "nginx up to its first answer and its end, by hand and by `slim build --no-verify` (the proof is not measured); medians of {rounds}, in turns."
         ),
         &["", "seconds", "memory at its peak"],
     );
