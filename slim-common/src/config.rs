@@ -97,10 +97,10 @@ pub struct Offsets {
     pub inode_mode: u32,
     /// `struct super_block`.s_root
     pub sb_root: u32,
+    /// `struct super_block`.s_magic
+    pub sb_magic: u32,
     /// `struct io_kiocb`.opcode; 0 in a kernel without io_uring.
     pub kiocb_opcode: u32,
-    /// Fills the structure to a multiple of eight bytes.
-    pub reserved: u32,
 }
 
 /// Everything that the programs take from the host.
@@ -137,10 +137,14 @@ pub struct Config {
     pub absent_only: u32,
     /// Entries of one region of [`crate::familiar`] on one CPU, less one: a mask.
     pub familiar_mask: u32,
+    /// 1 where one typed load may take `qstr.hash` and `qstr.len` together.
+    pub wide_name: u32,
+    /// Fills the structure to a multiple of eight bytes.
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Offsets>() == 45 * 4);
-const _: () = assert!(size_of::<Config>() == 24 + 45 * 4 + 44);
+const _: () = assert!(size_of::<Config>() == 24 + 45 * 4 + 52);
 
 impl Config {
     /// All zero: the programs refuse nothing by it, the host always overrides it.
@@ -191,8 +195,8 @@ impl Config {
             dentry_sibling: 0,
             inode_mode: 0,
             sb_root: 0,
+            sb_magic: 0,
             kiocb_opcode: 0,
-            reserved: 0,
         },
         host_dev: 0,
         runtime_dev: 0,
@@ -205,6 +209,8 @@ impl Config {
         dentry_lists: 0,
         absent_only: 0,
         familiar_mask: 0,
+        wide_name: 0,
+        reserved: 0,
     };
 }
 

@@ -23,9 +23,9 @@ pub mod x86_64;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// Only the string is known.
-    Named,
+    Named = 0,
     /// Returns a descriptor: the object is known.
-    Open,
+    Open = 1,
     /// Moves the working directory: the object is known.
     Chdir,
     /// Moves the root directory: the object is known.
@@ -42,13 +42,13 @@ pub enum Family {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// `call(path, ...)`
-    Path,
+    Path = 0,
     /// `call(path, flags)`: `open`.
-    PathFlags,
+    PathFlags = 1,
     /// `call(dirfd, path, ...)`
-    DirPath,
-    /// `call(dirfd, path, flags)`: `openat`.
-    DirPathFlags,
+    DirPath = 2,
+    /// `call(dirfd, path, flags)`: `openat`. A bit for the directory and one for the flags, and nobody else has as few.
+    DirPathFlags = 3,
     /// `call(dirfd, path, how, ...)`: `openat2`.
     DirPathHow,
     /// `call(other, path, ...)`
@@ -121,6 +121,20 @@ impl Entry {
 
     const fn making_second(self) -> Self {
         Self(self.0 | Self::MAKES_SECOND)
+    }
+
+    /// What [`Self::number`] was.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_number(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// All that it means, in one number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
     }
 
     /// Whether the call counts.

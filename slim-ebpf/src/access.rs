@@ -5,6 +5,7 @@ use slim_common::event::flag;
 use crate::{
     dedup::PathHash,
     kernel::{Addr, Identity, config},
+    mounted,
     scope::Root,
 };
 
@@ -56,16 +57,27 @@ impl Access {
     #[inline(always)]
     pub fn set_base_pwd(&mut self, hash: &mut PathHash, root: &Root) -> Option<()> {
         let dentry = root.fs.follow(config!(offsets.fs_pwd) + config!(offsets.path_dentry))?;
-        hash.identity(&Identity::of_own(dentry)?);
+        let identity = Identity::of_own(dentry)?;
         self.base = root.fs.addr().member(config!(offsets.fs_pwd));
+        if identity.fs == u64::from(root.home) {
+            // As the short way has it.
+            hash.identity(&Identity { fs: root.home_sb, ..identity });
+        } else {
+            hash.identity(&identity);
+            hash.place(mounted::place(self.base, root));
+        }
         Some(())
     }
 
     /// Notes that the requested string starts from the `struct path` at `path`.
     #[inline(always)]
-    pub fn set_base(&mut self, hash: &mut PathHash, path: Addr) -> Option<()> {
-        hash.identity(&Identity::of(path.follow(config!(offsets.path_dentry))?)?);
+    pub fn set_base(&mut self, hash: &mut PathHash, root: &Root, path: Addr) -> Option<()> {
+        let identity = Identity::of(path.follow(config!(offsets.path_dentry))?)?;
+        hash.identity(&identity);
         self.base = path;
+        if identity.fs != root.home_sb {
+            hash.place(mounted::place(path, root));
+        }
         Some(())
     }
 }

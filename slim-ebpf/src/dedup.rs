@@ -1,25 +1,25 @@
 //! One event for one distinct access, however often it happens.
 //!
 //! The key of an access is a 128-bit hash over the requested string, the identities of object and base, and kind,
-//! result, target and device. It is seeded at random, so nobody can prepare two names that collide; by chance one
-//! pair among a million accesses collides with probability 2^-89. Nothing beside the hash: the map hashes and compares
+//! result, target and device. It is seeded at random; by chance one pair among a million accesses collides with probability
+//! 2^-89. Names can be chosen so that one of the two lanes collides under every seed; against those the other lane stands,
+//! whose 64 bits nobody can look at. Nothing beside the hash: the map hashes and compares
 //! every byte of the key once more on each access.
 //!
-//! Most accesses are repetitions of a few, so each CPU remembers which it met lately and counts those by itself
-//! ([`FAMILIAR`]): a tenth of the instructions of a lookup among all. It remembers only what is known to be in the ring.
+//! Most accesses are repetitions of a few: see [`crate::familiar`].
 //!
 //! A key is claimed before the event is sent and the claim is taken back when the ring is full: the next access
 //! of the same path tries again. Claims are never consumed; the host reads them as running totals.
 
 use slim_common::{
     event::{DedupKey, flag, kind},
-    familiar::{ENTRIES_MAX, Facts, Familiar, Region, SENT},
+    familiar::SENT,
     limits::PATH_MAX,
 };
 
 use crate::{
-    kernel::{Identity, config, hidden},
-    maps::{FAMILIAR, FAMILIAR_USED, RECENT, SEEN, Scratch, add, add_one},
+    kernel::{Identity, config},
+    maps::{RECENT, SEEN, Scratch, add, add_one},
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -47,12 +47,37 @@ impl PathHash {
         *b ^= *b >> 29;
     }
 
+    /// Mixes in eight bytes of a string.
+    #[inline(always)]
+    pub fn text(&mut self, word: u64) {
+        self.word(word);
+    }
+
+    /// What was mixed so far.
+    #[inline(always)]
+    pub fn lanes(&self) -> [u64; 2] {
+        self.lanes
+    }
+
     /// Mixes in what identifies an object or a base.
     #[inline(always)]
     pub fn identity(&mut self, identity: &Identity) {
         self.word(identity.ino);
         self.word(identity.name);
         self.word(identity.fs);
+    }
+
+    /// Mixes in where the file system is mounted that a base lies on; see [`crate::mounted`].
+    #[inline(always)]
+    pub fn place(&mut self, place: u64) {
+        self.word(place);
+    }
+
+    /// What was mixed so far, in one word.
+    #[inline(always)]
+    pub fn fold(self) -> u64 {
+        let [a, b] = self.lanes;
+        a ^ b.rotate_left(32)
     }
 
     /// Mixes in the requested string, which lies at the start of the sections.
@@ -149,100 +174,6 @@ pub fn is_known(key: &DedupKey, memory: Memory) -> Known {
             None => Known::No,
         },
     }
-}
-
-/// An access that a CPU may remember.
-pub struct Wanted {
-    /// Where.
-    pub region: Region,
-    /// What it is recognised by.
-    pub facts: Facts,
-    /// Under what it is counted.
-    pub key: DedupKey,
-}
-
-/// Whether this CPU remembers the access with these facts; it is counted then.
-#[inline(always)]
-pub fn is_familiar(region: Region, facts: &Facts) -> bool {
-    let place = place(region, facts);
-    is_at(place, facts) || is_at(place ^ 1, facts)
-}
-
-/// Whether the access with these facts is in entry `place`; it is counted then.
-#[inline(always)]
-fn is_at(place: u32, facts: &Facts) -> bool {
-    let Some(entry) = FAMILIAR.get_ptr_mut(place) else { return false };
-    // SAFETY: a per-CPU map value of one program alone, which does not run twice at once.
-    let entry = unsafe { &mut *entry };
-    if entry.facts[0] != facts[0] || entry.facts[1] != facts[1] || entry.facts[2] != facts[2] {
-        return false;
-    }
-    entry.count += 1;
-    true
-}
-
-/// Lets this CPU remember an access that is sent: in one of two entries that is free, or else in the first, once who is
-/// there did not come again since the last time that its entry was wanted.
-///
-/// A function of its own, for it is seldom needed, and the verifier then follows it from one state.
-#[inline(never)]
-pub fn get_familiar(wanted: &Wanted) -> u32 {
-    let facts = &wanted.facts;
-    let first = place(wanted.region, facts);
-    let Some(entry) = FAMILIAR.get_ptr_mut(first) else { return 0 };
-    // SAFETY: as in `is_at`.
-    if unsafe { (*entry).facts[2] } == 0 {
-        return take(entry, first, wanted);
-    }
-    let Some(other) = FAMILIAR.get_ptr_mut(first ^ 1) else { return 0 };
-    // SAFETY: likewise.
-    if unsafe { (*other).facts[2] } == 0 {
-        return take(other, first ^ 1, wanted);
-    }
-    // SAFETY: likewise.
-    let count = unsafe { (&raw const (*entry).count).read_volatile() };
-    if count == 0 {
-        return take(entry, first, wanted);
-    }
-    // SAFETY: likewise.
-    unsafe {
-        (&raw mut (*entry).count).write_volatile(0);
-        if let Some(total) = SEEN.get_ptr_mut(&(*entry).key) {
-            add(total, count);
-        }
-    }
-    0
-}
-
-/// Puts an access into entry `place`, of which nothing waits to be counted.
-#[inline(always)]
-fn take(entry: *mut Familiar, place: u32, wanted: &Wanted) -> u32 {
-    let Wanted { facts, key, region } = wanted;
-    // Not to be found while it is neither the one nor the other. (Where nothing keeps a program from running twice at once,
-    // before Linux 5.12, both would have to be preempted here to do harm.)
-    // SAFETY: as in `is_at`.
-    unsafe {
-        (&raw mut (*entry).facts[2]).write_volatile(0);
-        (&raw mut (*entry).key).write_volatile(*key);
-        (&raw mut (*entry).facts[0]).write_volatile(facts[0]);
-        (&raw mut (*entry).facts[1]).write_volatile(facts[1]);
-        (&raw mut (*entry).facts[2]).write_volatile(facts[2]);
-    }
-    if let Some(used) = FAMILIAR_USED.get_ptr_mut(*region as u32) {
-        // Of the places of the region. The mask is for the verifier.
-        let at = place & config!(familiar_mask);
-        let word = hidden(u64::from(at / 64)) as usize & (ENTRIES_MAX as usize / 64 - 1);
-        // SAFETY: as above; `word` is below the length.
-        unsafe { *used.cast::<u64>().add(word) |= 1 << (at % 64) };
-    }
-    0
-}
-
-/// Where the access with these facts would be.
-#[inline(always)]
-fn place(region: Region, facts: &Facts) -> u32 {
-    let mask = config!(familiar_mask);
-    (facts[0] as u32 & mask) + region as u32 * (mask + 1)
 }
 
 /// Notes that the event of `key` is in the ring.

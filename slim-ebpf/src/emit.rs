@@ -18,9 +18,10 @@ use slim_common::{
 
 use crate::{
     access::Access,
-    dedup::{self, Claim, Known, Memory, PathHash, Wanted},
+    dedup::{self, Claim, Known, Memory, PathHash},
+    familiar::{self, Recall, Wanted},
     kernel::{Addr, Identity, Own, Path, config, device, hidden},
-    maps::{EVENTS, Scratch, VFS_SCRATCH, count, reload},
+    maps::{EVENTS, Scratch, VFS_SCRATCH, count, reload, scope_changes, set_layers_superblock},
     path::{Section, WalkError, walk},
     scope::{NoRoot, Root, Scope},
 };
@@ -32,6 +33,8 @@ const FMODE_CREATED: u32 = 0x10_0000;
 /// The file has no name (`__O_TMPFILE`, include/uapi/asm-generic/fcntl.h; the same number on x86 and arm64).
 const O_TMPFILE: u32 = 0o20_000_000;
 const ENOENT: i32 = 2;
+/// `s_magic` of an overlay (include/uapi/linux/magic.h).
+const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
 
 /// Takes the string that a helper copied to the start of the sections into `hash`; its length. `copied` is the helper's
 /// result, which counts the NUL; `None` when nothing could be copied.
@@ -47,8 +50,7 @@ pub fn requested(scratch: &mut Scratch, hash: &mut PathHash, copied: i64) -> Opt
     Some(reload(&scratch.header.requested_len))
 }
 
-/// Sends `access` unless it was sent before; then it is counted. `region` is where the CPU remembers those of the calling
-/// program.
+/// Sends `access` unless it was sent before; then it is counted, and the CPU may remember it.
 #[inline(always)]
 pub fn access<C: EbpfContext>(
     ctx: &C,
@@ -57,22 +59,28 @@ pub fn access<C: EbpfContext>(
     scratch: &mut Scratch,
     access: &Access,
     hash: PathHash,
-    region: Option<Region>,
+    recall: Recall,
 ) {
     let key = hash.key(access.kind, access.flags, access.result, scope.target(), root.dev);
     let memory = Memory::of(access.kind, access.result, access.flags);
-    let region = region.filter(|_| memory == Memory::Lasting);
-    // The key is as good as any.
-    let facts = [key[0], key[1], 1];
-    if region.is_some_and(|region| dedup::is_familiar(region, &facts)) {
-        return;
-    }
+    let facts = match recall {
+        _ if memory != Memory::Lasting => None,
+        Recall::Never => None,
+        Recall::ByFacts(facts) => Some(facts),
+        Recall::ByKey => {
+            let facts = familiar::facts_of_key(&key);
+            if familiar::holds(Region::Syscall, &facts) {
+                return;
+            }
+            Some(facts)
+        }
+    };
     match dedup::is_known(&key, memory) {
         Known::No => {}
         Known::Claimed => return,
         Known::Sent => {
-            if let Some(region) = region {
-                dedup::get_familiar(&Wanted { region, facts, key });
+            if let Some(facts) = facts {
+                familiar::remember(&Wanted { region: Region::Syscall, facts, key });
             }
             return;
         }
@@ -99,22 +107,12 @@ pub struct Reached {
 /// than on the container's root file system is none of the image. `None` when it could not be read.
 #[inline(always)]
 pub fn object<C: EbpfContext>(ctx: &C, scope: &Scope, reached: &Reached) -> Option<()> {
-    let mut facts = [0; 3];
     if config!(typed_task) == 1
         && let Some(home) = scope.home()
+        && reached.dentry.typed::<u64>(config!(offsets.dentry_sb)) != home
     {
-        let superblock: u64 = reached.dentry.typed(config!(offsets.dentry_sb));
-        if superblock != home.superblock {
-            return Some(());
-        }
-        if let Some(region) = reached.region {
-            let (name, ino) = Identity::typed_name_and_ino(reached.dentry)?;
-            facts = [name, ino, home.place];
-            // Whoever it is that the root of this task belongs to: nothing new is told.
-            if dedup::is_familiar(region, &facts) {
-                return Some(());
-            }
-        }
+        elsewhere(reached.dentry.addr());
+        return Some(());
     }
     // A jail makes no difference to an object, so what it leaves in the hash is dropped.
     let root = match Root::of_current(scope, &mut PathHash::new()) {
@@ -133,10 +131,11 @@ pub fn object<C: EbpfContext>(ctx: &C, scope: &Scope, reached: &Reached) -> Opti
         Known::No => {}
         Known::Claimed => return Some(()),
         Known::Sent => {
-            if let Some(region) = reached.region
-                && facts[2] != 0
+            if config!(typed_task) == 1
+                && let Some(region) = reached.region
             {
-                dedup::get_familiar(&Wanted { region, facts, key });
+                let facts = familiar::facts_of_object(&identity, &root, scope);
+                familiar::remember(&Wanted { region, facts, key });
             }
             return Some(());
         }
@@ -153,6 +152,21 @@ pub fn object<C: EbpfContext>(ctx: &C, scope: &Scope, reached: &Reached) -> Opti
     fill(scratch, scope, &root, &access, key);
     claim_and_send(ctx.as_ptr(), scratch);
     Some(())
+}
+
+/// Notes a file system that is no overlay, and so no container's root; mostly the one on which layers lie. Should the scope
+/// change meanwhile, it is met again.
+#[inline(always)]
+fn elsewhere(dentry: Addr) {
+    let changes = scope_changes();
+    let Some(superblock) = dentry.follow(config!(offsets.dentry_sb)) else { return };
+    let [magic] = superblock.words(config!(offsets.sb_magic));
+    if magic != OVERLAYFS_SUPER_MAGIC {
+        set_layers_superblock(superblock.0);
+        if scope_changes() != changes {
+            set_layers_superblock(1);
+        }
+    }
 }
 
 /// Writes down all that is known of the access but its paths.

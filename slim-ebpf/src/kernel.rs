@@ -111,6 +111,12 @@ impl Own {
         unsafe { *((self.0 as *const u8).add(offset as usize).cast::<T>()) }
     }
 
+    /// As [`Self::typed`], of a pointer; null when it is null.
+    #[inline(always)]
+    pub fn typed_pointer(self, offset: u32) -> Self {
+        Self(self.typed(offset))
+    }
+
     /// Reads a `T` at `offset` of the structure.
     #[inline(always)]
     pub fn read<T: Copy>(self, offset: u32) -> Option<T> {
@@ -184,17 +190,22 @@ impl Identity {
         if fs == 0 { None } else { Some(Self { ino, name, fs }) }
     }
 
-    /// [`Self::name`] and [`Self::ino`] of a dentry of which the verifier knows the type.
+    /// [`Self::name`] of a dentry of which the verifier knows the type.
     #[inline(always)]
-    pub fn typed_name_and_ino(dentry: Own) -> Option<(u64, u64)> {
-        let inode: u64 = dentry.typed(config!(offsets.dentry_inode));
-        if inode == 0 {
-            return None;
+    pub fn typed_name(dentry: Own) -> u64 {
+        let name = config!(offsets.dentry_name);
+        if config!(wide_name) == 1 {
+            return dentry.typed(name);
         }
-        // Two words and not one: the verifier lets a typed load take a single member only.
-        let hash: u32 = dentry.typed(config!(offsets.dentry_name));
-        let len: u32 = dentry.typed(config!(offsets.dentry_name) + 4);
-        Some((u64::from(len) << 32 | u64::from(hash), Own(inode).typed(config!(offsets.inode_ino))))
+        let (hash, len): (u32, u32) = (dentry.typed(name), dentry.typed(name + 4));
+        u64::from(len) << 32 | u64::from(hash)
+    }
+
+    /// [`Self::ino`] of such a dentry; 0 when it has no inode, for typed loads from null give 0.
+    #[inline(always)]
+    pub fn typed_ino(dentry: Own) -> u64 {
+        let inode: u64 = dentry.typed(config!(offsets.dentry_inode));
+        Own(inode).typed(config!(offsets.inode_ino))
     }
 
     /// As [`Self::of`], for a dentry that hangs on the current task. Here the device number stands for the superblock: a typed

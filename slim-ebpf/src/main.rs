@@ -1,6 +1,6 @@
 //! slim's kernel programs: they watch the tasks of chosen control groups and report which files those reach.
 //!
-//! Invariants: the first thing every hook asks is whether the task is in scope; `emit` alone touches the ring;
+//! Invariants: nothing is sent or remembered before it is known that the task is in scope; `emit` alone touches the ring;
 //! an access is sent once ([`dedup`]); whatever cannot be sent is counted by its cause.
 //!
 //! They run where the system call returns, not where it enters: the kernel has just copied the path, so its page
@@ -13,9 +13,11 @@
 mod access;
 mod dedup;
 mod emit;
+mod familiar;
 mod hooks;
 mod kernel;
 mod maps;
+mod mounted;
 mod path;
 mod scope;
 mod syscalls;

@@ -35,11 +35,18 @@ pub static CONFIG: Config = Config::ZERO;
 #[map]
 pub static SCOPE: HashMap<u64, ScopeEntry> = HashMap::with_max_entries(SCOPE_ENTRIES, NO_PREALLOC);
 
-/// How often the host changed [`SCOPE`]: what a CPU remembers of it ends with that. A map of its own, like all sections of
-/// this name, of which a program knows the address: no lookup.
+/// How often [`SCOPE`] was changed: what a CPU remembers of it and of what was accessed ends with that. The host counts in
+/// the lower half, the programs in the upper. A map of its own, like all sections of this name, of which a program knows
+/// the address: no lookup.
 #[unsafe(link_section = ".data.changes")]
 #[unsafe(no_mangle)]
-pub static SCOPE_CHANGES: u64 = 0;
+pub static mut SCOPE_CHANGES: u64 = 0;
+
+/// Address of a superblock that is no container's root: that of the last object that was met elsewhere, mostly one that
+/// overlayfs opened behind one of its own. 1, which no superblock has, where none was met since the scope has changed.
+#[unsafe(link_section = ".data.layers")]
+#[unsafe(no_mangle)]
+pub static mut LAYERS_SUPERBLOCK: u64 = 1;
 
 /// The control group that each program asked for last on this CPU, by [`Asker`](crate::scope::Asker).
 #[map]
@@ -57,12 +64,20 @@ pub static ADOPTED: HashMap<u64, ContainerId> = HashMap::with_max_entries(SCOPE_
 #[map]
 pub static SEEN: HashMap<DedupKey, u64> = HashMap::with_max_entries(SEEN_ENTRIES, NO_PREALLOC);
 
-/// Those of them that this CPU met lately, by [`Region`]. What is here is not looked up in [`SEEN`], and is counted there
+/// Those of them that this CPU met lately in system calls. What is here is not looked up in [`SEEN`], and is counted there
 /// when another one takes its place. The host says how many.
 #[map]
-pub static FAMILIAR: PerCpuArray<Familiar> = PerCpuArray::with_max_entries(ENTRIES_MAX * Region::COUNT, 0);
+pub static FAMILIAR_CALLS: PerCpuArray<Familiar> = PerCpuArray::with_max_entries(ENTRIES_MAX, 0);
 
-/// Which of these are in use: the host need not ask for all.
+/// The same of what was opened in the file system layer.
+#[map]
+pub static FAMILIAR_OPENS: PerCpuArray<Familiar> = PerCpuArray::with_max_entries(ENTRIES_MAX, 0);
+
+/// The same of what was looked up there.
+#[map]
+pub static FAMILIAR_LOOKUPS: PerCpuArray<Familiar> = PerCpuArray::with_max_entries(ENTRIES_MAX, 0);
+
+/// Which of these are in use, by [`Region`]: the host need not ask for all.
 #[map]
 pub static FAMILIAR_USED: PerCpuArray<Used> = PerCpuArray::with_max_entries(Region::COUNT, 0);
 
@@ -171,6 +186,34 @@ pub struct NameScratch {
 /// Scratch of the sweep.
 #[map]
 pub static SWEEP_SCRATCH: PerCpuArray<NameScratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// What the scope is like; it never was the same before a change.
+#[inline(always)]
+pub fn scope_changes() -> u64 {
+    // SAFETY: an aligned map value.
+    unsafe { (&raw const SCOPE_CHANGES).read_volatile() }
+}
+
+/// Tells all CPUs that the scope has changed.
+#[inline(always)]
+pub fn scope_changed() {
+    add(&raw mut SCOPE_CHANGES, 1 << 32);
+    set_layers_superblock(1);
+}
+
+/// See [`LAYERS_SUPERBLOCK`].
+#[inline(always)]
+pub fn layers_superblock() -> u64 {
+    // SAFETY: an aligned map value.
+    unsafe { (&raw const LAYERS_SUPERBLOCK).read_volatile() }
+}
+
+/// Notes it.
+#[inline(always)]
+pub fn set_layers_superblock(superblock: u64) {
+    // SAFETY: an aligned map value.
+    unsafe { (&raw mut LAYERS_SUPERBLOCK).write_volatile(superblock) };
+}
 
 /// Adds one to a member of this CPU's [`Counters`].
 macro_rules! count {

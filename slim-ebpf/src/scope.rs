@@ -3,8 +3,6 @@
 //! A map holds every control group in scope, nested ones included: [`crate::hooks::cgroup`] adds children as they
 //! are made, the host adds those that exist already. So one lookup answers, and mostly not even that is needed.
 
-use core::mem::offset_of;
-
 use aya_ebpf::helpers::bpf_get_current_cgroup_id;
 use slim_common::{config::CGROUP_V2, limits::VFS_SLOTS, scope::ScopeEntry};
 
@@ -12,7 +10,8 @@ use crate::{
     dedup::PathHash,
     hooks::vfs::Slot,
     kernel::{Addr, Identity, Own, config},
-    maps::{ASKED, SCOPE, SCOPE_CHANGES, reload},
+    maps::{ASKED, SCOPE, reload, scope_changed, scope_changes},
+    mounted,
 };
 
 /// Which program asks. One may interrupt another on the same CPU, so each has an answer of its own.
@@ -49,12 +48,35 @@ impl Asker {
 #[repr(C)]
 pub struct Asked {
     cgroup: u64,
-    /// [`SCOPE_CHANGES`] at that time.
+    /// [`scope_changes`] at that time.
     changes: u64,
     /// 1 when it is in scope.
     found: u64,
     /// Then a copy of its map value.
     entry: ScopeEntry,
+}
+
+/// What this CPU remembers of a container: where its root is.
+pub struct Remembered {
+    /// Address of the dentry of its root.
+    pub root: u64,
+    /// Address of the superblock of that.
+    pub superblock: u64,
+}
+
+impl Remembered {
+    /// The container that was asked for last, if `root` is its root directory; the control group is not looked at.
+    #[inline(always)]
+    pub fn at(asker: Asker, root: Own) -> Option<Self> {
+        // SAFETY: as in `Scope::current`.
+        let asked = unsafe { &*ASKED.get_ptr_mut(asker.entry())? };
+        let entry = &asked.entry;
+        let known = reload(&entry.root_dentry);
+        if root.addr().0 != known || known == 0 || asked.found == 0 || asked.changes != scope_changes() {
+            return None;
+        }
+        Some(Self { root: known, superblock: reload(&entry.root_sb) })
+    }
 }
 
 /// The control group of a task in scope.
@@ -73,14 +95,13 @@ impl Scope {
         let pointer = ASKED.get_ptr_mut(asker.entry())?;
         // SAFETY: a per-CPU map value of the asking program alone, which does not run twice at once.
         let asked = unsafe { &mut *pointer };
-        let changes = reload(&SCOPE_CHANGES);
+        let changes = scope_changes();
         if asked.cgroup != cgroup || asked.changes != changes {
             asked.cgroup = cgroup;
             asked.changes = changes;
             asked.found = 0;
-            // SAFETY: the value is copied at once.
-            if let Some(entry) = unsafe { SCOPE.get(&cgroup) } {
-                asked.entry = *entry;
+            if let Some(entry) = SCOPE.get_ptr(&cgroup) {
+                asked.entry = copied(entry);
                 asked.found = 1;
             }
         }
@@ -93,15 +114,18 @@ impl Scope {
         self.entry().target
     }
 
-    /// The container's root file system, where it is known.
+    /// [`scope_changes`] at the time of which the rest is told.
     #[inline(always)]
-    pub fn home(&self) -> Option<Home> {
-        let entry = self.entry();
-        let superblock = reload(&entry.root_sb);
-        const _: () = assert!(offset_of!(ScopeEntry, target) == 0 && offset_of!(ScopeEntry, root_dev) == 4);
-        // SAFETY: an aligned map value; both members are within.
-        let place = unsafe { core::ptr::from_ref(entry).cast::<u64>().read_volatile() };
-        if superblock == 0 { None } else { Some(Home { superblock, place }) }
+    pub fn changes(&self) -> u64 {
+        // SAFETY: as in `Self::entry`.
+        reload(unsafe { &(*self.asked).changes })
+    }
+
+    /// The superblock of the container's root, as address, where it is known.
+    #[inline(always)]
+    pub fn home(&self) -> Option<u64> {
+        let superblock = reload(&self.entry().root_sb);
+        if superblock == 0 { None } else { Some(superblock) }
     }
 
     #[inline(always)]
@@ -122,16 +146,26 @@ impl Scope {
     #[inline(always)]
     fn renew(&self, entry: &ScopeEntry) {
         // SAFETY: as in [`Self::current`].
-        unsafe { (*self.asked).entry = *entry };
+        unsafe { (*self.asked).entry = copied(entry) };
     }
 }
 
-/// The root file system of a container.
-pub struct Home {
-    /// Its superblock, as address.
-    pub superblock: u64,
-    /// The host's number of what is traced and the device, in one word.
-    pub place: u64,
+/// A copy of a map value that another CPU may be writing to, word by word (the compiler would take bytes): of the root all is
+/// known, or nothing.
+#[inline(always)]
+pub fn copied(entry: *const ScopeEntry) -> ScopeEntry {
+    // SAFETY: map values stay readable until the program ends, and each member is aligned.
+    unsafe {
+        // The dentry first, for it is written last; see `examine`.
+        let root_dentry = (&raw const (*entry).root_dentry).read_volatile();
+        let target = (&raw const (*entry).target).read_volatile();
+        let root_dev = (&raw const (*entry).root_dev).read_volatile();
+        let root_sb = (&raw const (*entry).root_sb).read_volatile();
+        // arm64 may have reordered either.
+        let is_whole = root_dentry != 0 && root_dev != 0 && root_sb != 0;
+        let (root_dentry, root_sb) = if is_whole { (root_dentry, root_sb) } else { (0, 0) };
+        ScopeEntry { target, root_dev, root_dentry, root_sb }
+    }
 }
 
 /// The root directory of the current task, in relation to its container.
@@ -171,7 +205,11 @@ impl Root {
             return Ok(Self { task, fs, home: entry.root_dev, home_sb: entry.root_sb, dev: entry.root_dev });
         }
         let (home, home_sb, dev) = examine(scope, dentry, hash)?;
-        Ok(Self { task, fs, home, home_sb, dev })
+        let root = Self { task, fs, home, home_sb, dev };
+        if dev != home {
+            hash.place(mounted::place(fs.addr().member(config!(offsets.fs_root)), &root));
+        }
+        Ok(root)
     }
 }
 
@@ -202,22 +240,26 @@ fn examine(scope: &Scope, dentry: Own, hash: &mut PathHash) -> Result<(u32, u64,
     let home = if entry.root_dev == 0 { dev } else { entry.root_dev };
     // Only the root of the whole file system is worth to be remembered as the container's.
     let parent = dentry.follow(config!(offsets.dentry_parent)).ok_or(NoRoot::Fault)?;
-    let superblock = dentry.follow(config!(offsets.dentry_sb)).ok_or(NoRoot::Fault)?.addr();
+    // Copied, for a number: it is hashed.
+    let [superblock] = dentry.addr().words(config!(offsets.dentry_sb));
+    if superblock == 0 {
+        return Err(NoRoot::Fault);
+    }
     if home == dev && parent.addr() == dentry.addr() {
-        // The dentry last: whoever finds it takes the others for known. (arm64 may still reorder them; then the first
-        // access on another CPU is seen without its object.)
+        // The dentry last: whoever finds it takes the others for known; see `copied`.
         // SAFETY: as in `Scope::original`.
         unsafe {
-            (&raw mut entry.root_sb).write_volatile(superblock.0);
+            (&raw mut entry.root_sb).write_volatile(superblock);
             (&raw mut entry.root_dev).write_volatile(home);
             (&raw mut entry.root_dentry).write_volatile(dentry.addr().0);
         }
         scope.renew(entry);
-        return Ok((home, superblock.0, dev));
+        scope_changed();
+        return Ok((home, superblock, dev));
     }
     hash.identity(&identity);
     // A jail on the container's own file system, maybe before anyone was seen at its root.
-    let home_sb = if home == dev { superblock.0 } else { entry.root_sb };
+    let home_sb = if home == dev { superblock } else { entry.root_sb };
     Ok((home, home_sb, dev))
 }
 

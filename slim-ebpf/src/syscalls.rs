@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use slim_common::{
     event::kind,
+    familiar::Facts,
     limits::PATH_MAX,
     syscalls::{Entry, Family, Form, Table},
 };
@@ -16,7 +17,7 @@ mod arch;
 #[path = "syscalls/x86_64.rs"]
 mod arch;
 
-pub use arch::{find, look, look_again};
+pub use arch::{find, look, look_again, simple};
 
 /// The working directory as directory descriptor.
 pub const AT_FDCWD: i32 = -100;
@@ -25,6 +26,8 @@ pub const AT_FDCWD: i32 = -100;
 const O_ACCMODE: u64 = 3;
 const O_TRUNC: u64 = 0o1000;
 const O_PATH: u64 = 0o10_000_000;
+/// Those of them that decide what an open is.
+pub const O_MEANING: u64 = O_ACCMODE | O_TRUNC | O_PATH;
 /// `RESOLVE_IN_ROOT` (include/uapi/linux/openat2.h, Linux 5.6): the directory is the root of the walk, for absolute paths
 /// and links as well.
 const RESOLVE_IN_ROOT: u64 = 0x10;
@@ -34,6 +37,18 @@ const AF_UNIX: u16 = 1;
 const SUN_PATH: u64 = 2;
 /// Bytes of `sun_path` (include/uapi/linux/un.h). The last need not be a NUL.
 const SUN_PATH_LEN: u64 = 108;
+
+/// A call of one of the most usual forms.
+pub struct Simple {
+    /// What its number means.
+    pub entry: Entry,
+    /// See [`Call::dirfd`].
+    pub dirfd: i32,
+    /// See [`Call::path`].
+    pub path: u64,
+    /// What is done, in one word.
+    pub meaning: u64,
+}
 
 /// A system call of interest, with the path that is looked at.
 ///
@@ -53,6 +68,10 @@ pub struct Call {
     in_root: u32,
     /// 1 while the program starts itself again for the second path.
     again: u32,
+    /// By what it would be recognised; all zero where it is not of the usual ones.
+    facts: Facts,
+    /// The hash of what it names, on which these facts rest.
+    named: [u64; 2],
 }
 
 impl Call {
@@ -105,6 +124,22 @@ impl Call {
             f if f == Form::LateDirPath as u32 => (late[0] as i32, late[1]),
             _ => (third as i32, fourth),
         };
+    }
+
+    /// By what it would have been recognised, had it been met before, if it named then what has the hash `named` now. Other
+    /// threads may have changed its string, descriptors or directories meanwhile.
+    #[inline(always)]
+    pub fn facts(&self, named: [u64; 2]) -> Option<Facts> {
+        let facts = reload(&self.facts);
+        let then = reload(&self.named);
+        if facts[2] == 0 || then[0] != named[0] || then[1] != named[1] { None } else { Some(facts) }
+    }
+
+    /// Notes that.
+    #[inline(always)]
+    pub fn set_facts(&mut self, facts: Facts, named: [u64; 2]) {
+        self.facts = facts;
+        self.named = named;
     }
 
     /// Whether the program has to look at the call once more, for a path behind the first three arguments.

@@ -15,8 +15,8 @@ use slim_common::{
 
 use crate::{
     kernel::{Addr, config},
-    maps::{ADOPTED, NAME_SCRATCH, SCOPE, WANTED, count},
-    scope::cgroup_id,
+    maps::{ADOPTED, NAME_SCRATCH, SCOPE, WANTED, count, scope_changed},
+    scope::{self, cgroup_id},
 };
 
 const ID_LEN: u32 = CONTAINER_ID_LEN as u32;
@@ -39,8 +39,11 @@ pub fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     if in_hierarchy(cgroup).is_some()
         && let Some(id) = cgroup_id(cgroup)
     {
-        // Most removed groups were never in scope.
-        let _ = SCOPE.remove(&id);
+        // Most removed groups were never in scope. With one that was, what was recognised on its root is over: the root is
+        // unmounted next, and its addresses go to others.
+        if SCOPE.remove(&id).is_ok() {
+            scope_changed();
+        }
         // What it sent may not have been sorted yet: the host forgets adopted groups itself.
     }
     0
@@ -54,6 +57,7 @@ fn try_mkdir(cgroup: Addr) -> Option<()> {
     if SCOPE.insert(&id, &entry, 0).is_err() {
         count!(scope_full);
     }
+    scope_changed();
     Some(())
 }
 
@@ -61,9 +65,8 @@ fn try_mkdir(cgroup: Addr) -> Option<()> {
 #[inline(always)]
 fn inherited(cgroup: Addr, id: u64) -> Option<ScopeEntry> {
     let parent = parent(cgroup)?;
-    // SAFETY: the value is copied at once.
-    let entry = unsafe { SCOPE.get(&parent) }.copied()?;
-    // SAFETY: as above; the host asks by the group in which the task ran.
+    let entry = scope::copied(SCOPE.get_ptr(&parent)?);
+    // SAFETY: the value is copied at once; the host asks by the group in which the task ran.
     if let Some(container) = unsafe { ADOPTED.get(&parent) }
         && ADOPTED.insert(&id, container, 0).is_err()
     {

@@ -14,6 +14,7 @@ use crate::{
     access::Access,
     dedup::PathHash,
     emit,
+    familiar::Recall,
     kernel::{Addr, config},
     maps::{EXEC_SCRATCH, Scratch, count},
     scope::{Asker, NoRoot, Root, Scope},
@@ -52,7 +53,7 @@ fn report(ctx: &BtfTracePointContext, scope: &Scope) -> Option<()> {
     } else {
         access.set_base_pwd(&mut hash, &root)?;
     }
-    emit::access(ctx, scope, &root, scratch, &access, hash, None);
+    emit::access(ctx, scope, &root, scratch, &access, hash, Recall::Never);
     Some(())
 }
 

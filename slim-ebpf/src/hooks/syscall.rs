@@ -6,12 +6,11 @@
 //! interpreters) and io_uring requests.
 
 use aya_ebpf::{
-    cty::c_void, helpers::generated::bpf_probe_read_user_str, macros::btf_tracepoint,
+    EbpfContext, cty::c_void, helpers::generated::bpf_probe_read_user_str, macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
 use slim_common::{
     event::{flag, kind},
-    familiar::Region,
     limits::PATH_MAX,
     syscalls::Family,
 };
@@ -20,11 +19,14 @@ use crate::{
     access::Access,
     dedup::{PathHash, leading_bytes},
     emit,
+    familiar::Recall,
     kernel::{self, config},
     maps::{AGAIN, CALL, SYSCALL_SCRATCH, Scratch, count, reload},
     scope::{Asker, NoRoot, Root, Scope},
     syscalls::{self, AT_FDCWD, Call},
 };
+
+mod repeated;
 
 const ENOENT: i64 = -2;
 const ENAMETOOLONG: i64 = -36;
@@ -49,8 +51,16 @@ pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let regs = ctx.arg(0);
-    if let Some(found) = syscalls::find(regs)
-        && let Some(scope) = Scope::current(Asker::Syscall)
+    let Some(found) = syscalls::find(regs) else { return 0 };
+    let looked = if config!(typed_task) == 1 && ctx.arg::<i64>(1) >= 0 {
+        repeated::look(ctx.as_ptr(), u32::from(found[0].number()))
+    } else {
+        repeated::OTHER
+    };
+    if looked == repeated::COUNTED {
+        return 0;
+    }
+    if let Some(scope) = Scope::current(Asker::Syscall)
         && let Some(call) = CALL.get_ptr_mut(0)
     {
         // SAFETY: a per-CPU map value of this program alone, which does not run twice at once.
@@ -60,6 +70,9 @@ pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
             if again { syscalls::look_again(regs, call) } else { syscalls::look(regs, found, call) };
         if decoded.is_none() {
             return 0;
+        }
+        if looked == repeated::OTHER {
+            call.set_facts([0; 4], [0; 2]);
         }
         if let Err(Skip::Fault) = report(&ctx, call, &scope) {
             count!(read_fault);
@@ -119,7 +132,8 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     } else if access.flags & flag::OBJECT_ON_ROOT == 0 {
         return Err(Skip::Irrelevant);
     }
-    emit::access(ctx, scope, &root, scratch, &access, hash, Some(Region::Syscall));
+    let recall = call.facts(hash.lanes()).map_or(Recall::ByKey, Recall::ByFacts);
+    emit::access(ctx, scope, &root, scratch, &access, hash, recall);
     Ok(())
 }
 
@@ -225,7 +239,7 @@ fn base(
         access.set_base_pwd(hash, root)
     } else {
         kernel::file(root.task, call.dirfd() as u32)
-            .and_then(|file| access.set_base(hash, file.member(config!(offsets.file_path))))
+            .and_then(|file| access.set_base(hash, root, file.member(config!(offsets.file_path))))
     };
     match noted {
         Some(()) => Ok(()),

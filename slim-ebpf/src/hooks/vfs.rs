@@ -19,6 +19,7 @@ use slim_common::{event::kind, familiar::Region, limits::VFS_SLOTS};
 
 use crate::{
     emit::{self, Reached},
+    familiar,
     kernel::{Addr, Own, config},
     maps::count,
     scope::{Asker, Scope},
@@ -144,59 +145,38 @@ pub fn inode_rename(ctx: FEntryContext) -> i32 {
 /// Reports the object of the `struct file` that argument `n` points to.
 #[inline(always)]
 fn file<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
-    if let Some(scope) = Scope::current(Asker::Vfs(slot)) {
-        let file = Own::argument(ctx, n);
-        let dentry = file.follow(config!(offsets.file_path) + config!(offsets.path_dentry));
-        report(
-            ctx,
-            &scope,
-            dentry.map(|dentry| Reached {
-                kind,
-                slot: slot as u32,
-                region: slot.region(),
-                dentry,
-                file: file.addr(),
-            }),
-        );
-    }
+    let file = Own::argument(ctx, n);
+    let dentry = || file.follow(config!(offsets.file_path) + config!(offsets.path_dentry));
+    report(ctx, kind, slot, dentry, file.addr());
 }
 
 /// Reports the object of the `struct path` that argument `n` points to.
 #[inline(always)]
 fn path<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
-    if let Some(scope) = Scope::current(Asker::Vfs(slot)) {
-        let dentry = Own::argument(ctx, n).follow(config!(offsets.path_dentry));
-        report(
-            ctx,
-            &scope,
-            dentry.map(|dentry| Reached {
-                kind,
-                slot: slot as u32,
-                region: slot.region(),
-                dentry,
-                file: Addr(0),
-            }),
-        );
-    }
+    let dentry = || Own::argument(ctx, n).follow(config!(offsets.path_dentry));
+    report(ctx, kind, slot, dentry, Addr(0));
 }
 
 /// Reports the object of the `struct dentry` that argument `n` points to.
 #[inline(always)]
 fn dentry<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
-    if let Some(scope) = Scope::current(Asker::Vfs(slot)) {
-        let dentry = Own::argument(ctx, n);
-        report(
-            ctx,
-            &scope,
-            Some(Reached { kind, slot: slot as u32, region: slot.region(), dentry, file: Addr(0) }),
-        );
-    }
+    report(ctx, kind, slot, || Some(Own::argument(ctx, n)), Addr(0));
 }
 
 /// Reports what was reached; what could not be read is lost.
 #[inline(always)]
-fn report<C: EbpfContext>(ctx: &C, scope: &Scope, reached: Option<Reached>) {
-    if reached.and_then(|reached| emit::object(ctx, scope, &reached)).is_none() {
+fn report<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, dentry: impl Fn() -> Option<Own>, file: Addr) {
+    let region = slot.region();
+    if config!(typed_task) == 1
+        && let Some(region) = region
+        && let Some(dentry) = dentry()
+        && familiar::holds_object(region, dentry)
+    {
+        return;
+    }
+    let Some(scope) = Scope::current(Asker::Vfs(slot)) else { return };
+    let reached = dentry().map(|dentry| Reached { kind, slot: slot as u32, region, dentry, file });
+    if reached.and_then(|reached| emit::object(ctx, &scope, &reached)).is_none() {
         count!(read_fault);
     }
 }

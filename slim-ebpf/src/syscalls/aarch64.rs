@@ -2,7 +2,8 @@
 
 use slim_common::syscalls::{Entry, aarch64::CALLS};
 
-use super::{Call, get};
+use super::{Call, Simple, get};
+use crate::kernel::Own;
 
 // `struct pt_regs` of arch/arm64/include/asm/ptrace.h: regs[31], sp, pc, pstate, orig_x0, syscallno.
 const X1: usize = 8;
@@ -31,6 +32,15 @@ pub fn look(regs: *const u8, found: [Entry; 2], call: &mut Call) -> Option<()> {
     }
     call.set(found[0], [ORIG_X0, X1, X2].map(|offset| register(regs, offset)));
     Some(())
+}
+
+/// Decodes the call with this native meaning, when it is native and of one of the most usual forms.
+#[inline(always)]
+pub fn simple(regs: *const u8, _: Own, native: Entry) -> Option<Simple> {
+    if register(regs, PSTATE) & MODE32 != 0 {
+        return None;
+    }
+    Simple::of(native, [ORIG_X0, X1, X2].map(|offset| register(regs, offset)))
 }
 
 /// Decodes what the first look left out.

@@ -2,7 +2,7 @@
 
 use slim_common::syscalls::{Entry, x86_64::CALLS};
 
-use super::{Call, get};
+use super::{Call, Simple, get};
 use crate::kernel::{Own, config};
 
 // Offsets in `struct pt_regs` (arch/x86/include/asm/ptrace.h): the user interface of ptrace, hence stable.
@@ -32,7 +32,7 @@ pub fn find(regs: *const u8) -> Option<[Entry; 2]> {
 #[inline(always)]
 pub fn look(regs: *const u8, found: [Entry; 2], call: &mut Call) -> Option<()> {
     let [native, compat] = found;
-    let (entry, arguments) = if is_compat()? {
+    let (entry, arguments) = if is_compat(Own::task())? {
         (compat, [BX, CX, DX].map(|offset| register(regs, offset) & 0xffff_ffff))
     } else {
         (native, [DI, SI, DX].map(|offset| register(regs, offset)))
@@ -44,10 +44,19 @@ pub fn look(regs: *const u8, found: [Entry; 2], call: &mut Call) -> Option<()> {
     Some(())
 }
 
+/// Decodes the call with this native meaning, when it is native and of one of the most usual forms.
+#[inline(always)]
+pub fn simple(regs: *const u8, task: Own, native: Entry) -> Option<Simple> {
+    if is_compat(task)? {
+        return None;
+    }
+    Simple::of(native, [DI, SI, DX].map(|offset| register(regs, offset)))
+}
+
 /// Decodes what the first look left out.
 #[inline(always)]
 pub fn look_again(regs: *const u8, call: &mut Call) -> Option<()> {
-    if is_compat()? {
+    if is_compat(Own::task())? {
         let [second, third, fourth, fifth, sixth] =
             [CX, DX, SI, DI, BP].map(|offset| register(regs, offset) & 0xffff_ffff);
         // A 64-bit argument takes two registers.
@@ -60,8 +69,8 @@ pub fn look_again(regs: *const u8, call: &mut Call) -> Option<()> {
 }
 
 #[inline(always)]
-fn is_compat() -> Option<bool> {
-    let status: u32 = Own::task().read(config!(offsets.task_status))?;
+fn is_compat(task: Own) -> Option<bool> {
+    let status: u32 = task.read(config!(offsets.task_status))?;
     Some(status & TS_COMPAT != 0)
 }
 

@@ -18,6 +18,9 @@ use super::{
 /// First kernel where a program with functions may start another (commits e411901c0b77 for x86, d4609a5d8c70 for arm64).
 const TAIL_CALLS: (u8, u8) = if cfg!(target_arch = "x86_64") { (5, 10) } else { (6, 0) };
 
+/// First kernel that lets a typed load take both members of `struct qstr`, of those tried: 6.1 refuses it.
+const WIDE_NAME: (u8, u8) = (6, 12);
+
 /// The helper, as [`Options::absent_functions`] names it.
 const TAIL_CALL: &str = "bpf_tail_call";
 
@@ -65,6 +68,8 @@ pub(super) fn config(
         dentry_lists: offsets::dentry_lists(btf),
         absent_only: u32::from(absent_only),
         familiar_mask: familiar::entries()? - 1,
+        wide_name: u32::from((kernel.major, kernel.minor) >= WIDE_NAME && cfg!(target_endian = "little")),
+        reserved: 0,
     })
 }
 

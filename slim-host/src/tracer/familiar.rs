@@ -14,7 +14,6 @@ use slim_common::{
 
 use super::{TracerError, source::Choice};
 
-const ENTRIES: &str = "FAMILIAR";
 const USED: &str = "FAMILIAR_USED";
 
 /// Entries of one region on one CPU: a power of two, fewer where there are many CPUs.
@@ -34,11 +33,13 @@ fn entries_for(cpus: usize) -> u32 {
 
 /// Gives the maps room for `entries` of each region that `choice` may use.
 pub(super) fn size(loader: &mut EbpfLoader<'_>, entries: u32, choice: Choice) {
-    let regions = match choice {
-        Choice::Syscalls | Choice::Absent => Region::Syscall as u32 + 1,
-        Choice::Auto | Choice::Vfs | Choice::Both => Region::COUNT,
-    };
-    loader.map_max_entries(ENTRIES, entries * regions).map_max_entries(USED, regions);
+    for region in Region::ALL {
+        let is_in_use = match choice {
+            Choice::Syscalls | Choice::Absent => region == Region::Syscall,
+            Choice::Auto | Choice::Vfs | Choice::Both => true,
+        };
+        loader.map_max_entries(region.map(), if is_in_use { entries } else { 1 });
+    }
 }
 
 /// The `totals` of the map of all accesses with what CPUs have not added to it yet. In the other order, what one adds
@@ -61,12 +62,12 @@ pub(super) fn complete(
 /// How often accesses happened that only CPUs have counted yet, by key.
 fn counts(ebpf: &Ebpf, entries: u32) -> Result<HashMap<DedupKey, u64>, TracerError> {
     let used = map::<Used>(ebpf, USED)?;
-    let familiar = map::<Familiar>(ebpf, ENTRIES)?;
     let mut counts = HashMap::new();
-    for region in 0..used.len() {
-        let used = used.get(&region, 0).map_err(failed(USED))?;
+    for region in Region::ALL {
+        let familiar = map::<Familiar>(ebpf, region.map())?;
+        let used = used.get(&(region as u32), 0).map_err(failed(USED))?;
         for at in (0..entries).filter(|at| used.iter().any(|used| is_used(used, *at))) {
-            let values = familiar.get(&(region * entries + at), 0).map_err(failed(ENTRIES))?;
+            let values = familiar.get(&at, 0).map_err(failed(region.map()))?;
             for Familiar { facts: _, key, count } in values.iter() {
                 *counts.entry(*key).or_default() += count;
             }
@@ -97,13 +98,13 @@ mod tests {
     #[test]
     fn many_processors_remember_less_each() {
         let entries = |cpus| entries_for(cpus);
-        assert_eq!([1, 2, 28, 29, 64, 256, 8192].map(entries), [4096, 4096, 4096, 2048, 1024, 256, 64]);
+        assert_eq!([1, 2, 28, 29, 64, 256, 8192].map(entries), [8192, 8192, 2048, 2048, 1024, 256, 64]);
     }
 
     #[test]
     fn used_entries_are_bits() {
         let mut used: Used = [0; ENTRIES_MAX as usize / 64];
-        (used[0], used[63]) = (1 << 5, 1 << 63);
+        (used[0], used[127]) = (1 << 5, 1 << 63);
         let found: Vec<u32> = (0..ENTRIES_MAX + 9).filter(|at| is_used(&used, *at)).collect();
         assert_eq!(found, [5, ENTRIES_MAX - 1]);
     }

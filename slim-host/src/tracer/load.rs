@@ -108,8 +108,6 @@ pub struct Tracer {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     kernel_log: Option<KernelLog>,
-    /// How often the scope was changed; what the programs remember of it ends with that.
-    scope_changes: u64,
     undecodable: u64,
     /// The most bytes of the ring that one drain took.
     ring_peak: usize,
@@ -171,7 +169,6 @@ impl Tracer {
             ebpf,
             ring,
             kernel_log,
-            scope_changes: 0,
             undecodable: 0,
             ring_peak: 0,
             ring_bytes,
@@ -320,12 +317,24 @@ impl Tracer {
     /// Tells the programs that what they remember of the scope may be wrong. After each change: whoever finds the new number
     /// finds the new entries.
     fn scope_changed(&mut self) -> Result<(), TracerError> {
-        const CHANGES: &str = ".data.changes";
-        self.scope_changes += 1;
-        let map = self.ebpf.map_mut(CHANGES).ok_or(TracerError::Map { name: CHANGES })?;
-        Array::try_from(map)
-            .and_then(|mut map| map.set(0, self.scope_changes, 0))
-            .map_err(|source| TracerError::MapAccess { name: CHANGES, source })
+        // The programs count in the upper half. What one adds meanwhile may be lost: the sum is new all the same.
+        self.update_word(".data.changes", |changes| {
+            (changes & !u64::from(u32::MAX)) | u64::from((changes as u32).wrapping_add(1))
+        })?;
+        // No superblock.
+        self.update_word(".data.layers", |_| 1)
+    }
+
+    /// Changes the only word of a map.
+    fn update_word(
+        &mut self,
+        name: &'static str,
+        change: impl FnOnce(u64) -> u64,
+    ) -> Result<(), TracerError> {
+        let map = self.ebpf.map_mut(name).ok_or(TracerError::Map { name })?;
+        Array::<_, u64>::try_from(map)
+            .and_then(|mut map| map.set(0, change(map.get(&0, 0)?), 0))
+            .map_err(|source| TracerError::MapAccess { name, source })
     }
 
     fn entries<K: aya::Pod, V: aya::Pod>(&self, name: &'static str) -> Result<Vec<(K, V)>, TracerError> {

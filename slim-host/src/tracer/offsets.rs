@@ -69,8 +69,8 @@ fn members(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         dentry_sibling: btf.offset("dentry", "d_sib").or_else(|_| btf.offset("dentry", "d_child"))?,
         inode_mode: btf.offset("inode", "i_mode")?,
         sb_root: btf.offset("super_block", "s_root")?,
+        sb_magic: btf.offset("super_block", "s_magic")?,
         kiocb_opcode: btf.offset("io_kiocb", "opcode").unwrap_or(0),
-        reserved: 0,
     })
 }
 

@@ -333,8 +333,7 @@ fn check_reports(mut session: Session, column: usize) -> Result<()> {
     for (target, (name, steps, expected)) in (0..).zip(OPERATIONS) {
         let Some(case) = Case::read(name, steps)? else { continue };
         let group = hierarchy.group()?;
-        session.watch(&group, target)?;
-        let seen = case.run(|| plan(&tree, Entry::Pivot).in_group(&group), &mut session, target)?;
+        let seen = case.run(|| plan(&tree, Entry::Pivot), &mut session, &group, target)?;
         let seen = without_repeated_lookups(seen.split(", ").map(str::to_owned).collect()).join(", ");
         if seen != expected[column] {
             wrong.push(format!("{name}: {seen:?} instead of {:?}", expected[column]));

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use slim_common::limits::WALK_STEPS;
-use slim_host::tracer::{Options, TracerError};
+use slim_host::tracer::{Choice, Options, TracerError};
 use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run, capability, preempted};
 
-use crate::plan;
+use crate::{plan, sources};
 
 /// Opens of `files` files, each `count` times.
 fn opens(files: usize, count: u64) -> BTreeMap<String, u64> {
@@ -16,13 +16,12 @@ fn opens(files: usize, count: u64) -> BTreeMap<String, u64> {
 
 /// Opens `files` files `rounds` times each from `threads` threads; all must be counted, or told
 /// to be lost.
-fn check_counts(files: usize, rounds: u64, threads: u64) -> Result<()> {
-    if !can_run() {
+fn check_counts(choice: Choice, files: usize, rounds: u64, threads: u64) -> Result<()> {
+    let Some(mut session) = sources::start(Options { sources: choice, ..Options::default() })? else {
         return Ok(());
-    }
+    };
     let tree = Tree::new()?.with_many(files)?;
     let group = Hierarchy::unified()?.group()?;
-    let mut session = Session::start(&Options::default())?;
     session.watch(&group, 0)?;
     plan(&tree, Entry::Pivot).in_group(&group).run(&[format!("many {files} {rounds} {threads}")])?;
     let counts = session.all_counts(0)?;
@@ -39,6 +38,8 @@ fn check_counts(files: usize, rounds: u64, threads: u64) -> Result<()> {
         // Where programs may be preempted: others meanwhile are skipped, and that is told. Not all of them are ours.
         assert!(missing <= skipped, "{missing} opens are missing, {skipped} were told");
         let opens = files as u64 * rounds * threads;
+        // Eight threads on two emulated processors lost a quarter of them on 7.2.
+        assert!(missing < opens / 2, "{missing} of {opens} opens are missing");
         preempted(&format!("{missing} of {opens} opens missing, {skipped} calls skipped"));
         return session.check_lost_by_preemption_only();
     }
@@ -55,33 +56,45 @@ fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
 
 #[test]
 fn a_thousand_files_a_thousand_times() -> Result<()> {
-    check_counts(1_000, if capability::emulated() { 10 } else { 1_000 }, 1)
+    check_counts(Choice::Syscalls, 1_000, if capability::emulated() { 10 } else { 1_000 }, 1)
 }
 
 /// A CPU then gives places of its memory to others, and what it counted for those who had them must not be lost.
 #[test]
 fn more_files_than_a_cpu_remembers() -> Result<()> {
-    check_counts(2 * slim_common::familiar::ENTRIES_MAX as usize, 5, 1)
+    check_counts(Choice::Syscalls, 2 * slim_common::familiar::ENTRIES_MAX as usize, 5, 1)
 }
 
 #[test]
 fn eight_threads_race_for_the_same_files() -> Result<()> {
     // The race is for the first access of each file; a few rounds more show that the counts stay right.
-    check_counts(1_000, 5, 8)
+    check_counts(Choice::Syscalls, 1_000, 5, 8)
+}
+
+#[test]
+fn eight_threads_race_for_the_same_objects() -> Result<()> {
+    check_counts(Choice::Vfs, 1_000, 5, 8)
 }
 
 #[test]
 fn a_full_ring_is_loss_and_the_next_access_repairs_it() -> Result<()> {
+    check_a_full_ring(Choice::Syscalls)
+}
+
+#[test]
+fn a_ring_full_of_objects_is_loss_and_the_next_access_repairs_it() -> Result<()> {
+    check_a_full_ring(Choice::Vfs)
+}
+
+fn check_a_full_ring(sources: Choice) -> Result<()> {
     const FILES: usize = 100;
     /// Far more than it takes: some ten events fit into a page.
     const ROUNDS: usize = 50;
-    if !can_run() {
-        return Ok(());
-    }
+    let page = u32::try_from(rustix::param::page_size())?;
+    let options = Options { sources, ring_bytes: page, ..Options::default() };
+    let Some(mut session) = sources::start(options)? else { return Ok(()) };
     let tree = Tree::new()?.with_many(FILES)?;
     let group = Hierarchy::unified()?.group()?;
-    let page = u32::try_from(rustix::param::page_size())?;
-    let mut session = Session::start(&Options { ring_bytes: page, ..Options::default() })?;
     session.watch(&group, 0)?;
     let round = format!("many {FILES} 1 1");
     let steps = [round.as_str(), "pause"].repeat(ROUNDS);
@@ -105,13 +118,20 @@ fn a_full_ring_is_loss_and_the_next_access_repairs_it() -> Result<()> {
 
 #[test]
 fn a_full_map_loses_nothing() -> Result<()> {
+    check_a_full_map(Choice::Syscalls)
+}
+
+#[test]
+fn a_map_full_of_objects_loses_nothing() -> Result<()> {
+    check_a_full_map(Choice::Vfs)
+}
+
+fn check_a_full_map(sources: Choice) -> Result<()> {
     const FILES: usize = 200;
-    if !can_run() {
-        return Ok(());
-    }
+    let options = Options { sources, seen_entries: Some(16), ..Options::default() };
+    let Some(mut session) = sources::start(options)? else { return Ok(()) };
     let tree = Tree::new()?.with_many(FILES)?;
     let group = Hierarchy::unified()?.group()?;
-    let mut session = Session::start(&Options { seen_entries: Some(16), ..Options::default() })?;
     session.watch(&group, 0)?;
     plan(&tree, Entry::Pivot).in_group(&group).run(&[format!("many {FILES} 2 1")])?;
     let accesses = session.accesses(0)?;

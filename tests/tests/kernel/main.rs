@@ -5,6 +5,7 @@
 
 mod absent;
 mod accesses;
+mod addresses;
 mod case;
 mod cost;
 mod coverage;

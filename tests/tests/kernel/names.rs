@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use slim_common::limits::{NAME_MAX, PATH_MAX, WALK_STEPS};
 use slim_host::{path::quote, tracer::Options};
-use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run};
+use slim_tests::kernel::{Entry, Hierarchy, Session, Tree, can_run, capability, preempted};
 
 use crate::plan;
 
@@ -94,5 +94,30 @@ fn what_lies_too_deep_is_counted_and_never_cut() -> Result<()> {
         }
     }
     ensure!(!session.tracer.loss()?.is_complete());
+    Ok(())
+}
+
+/// What a program says of a call it reads more than once; in between the string may become another, which is known already.
+/// That must not make the first one known as well.
+#[test]
+fn a_string_that_is_rewritten_meanwhile_hides_no_other() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let last = if capability::emulated() { 1_999 } else { 4_999 };
+    let tree = Tree::new()?.with_many(last + 1)?;
+    let group = Hierarchy::unified()?.group()?;
+    let mut session = Session::start(&Options::default())?;
+    session.watch(&group, 0)?;
+    plan(&tree, Entry::Pivot).in_group(&group).run(&[format!("race {last}")])?;
+    let seen = session.accesses(0)?;
+    let losses = session.new_losses()?.join(", ");
+    if !losses.is_empty() {
+        preempted(&losses);
+        return session.check_lost_by_preemption_only();
+    }
+    let hidden: Vec<String> =
+        (1_000..=last).map(|file| format!("stat /many/{file}")).filter(|line| !seen.contains(line)).collect();
+    ensure!(hidden.is_empty(), "never seen: {hidden:?}");
     Ok(())
 }

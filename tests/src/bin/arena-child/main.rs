@@ -6,6 +6,7 @@
 
 mod enter;
 mod exotic;
+mod race;
 mod raw;
 mod sockets;
 mod steps;

@@ -14,6 +14,7 @@ use slim_tests::kernel::errno;
 
 use crate::{
     exotic::{self, Gift},
+    race,
     raw::{call, interrupted},
     sockets, timed,
 };
@@ -95,6 +96,8 @@ impl Runner {
                 })
                 .map_err(|number| anyhow::anyhow!("many: {}", errno::name(number)))?;
             }
+            // Examines `many/1001` to `many/LAST` by a string that another thread rewrites to `many/1000`.
+            "race" => race::run(number(0)?)?,
             // Says how many nanoseconds a loop takes: `timed open|stat FILES ROUNDS`.
             "timed" => {
                 let what = words.first().context("what is timed?")?.to_bytes();
@@ -189,6 +192,7 @@ fn arrange(verb: &str, words: &[CString], slot: usize, buffer: usize) -> Result<
         "mkdir" => call(libc::SYS_mkdirat, [AT_FDCWD, path, 0o755]),
         "bind" => call(libc::SYS_mount, [path, argument(1), 0, libc::MS_BIND as usize, 0]),
         "mount" => call(libc::SYS_mount, [path, argument(1), path, 0, 0]),
+        "umount" => call(libc::SYS_umount2, [path, 0]),
         "uid" => {
             let id = words.first().context("no user")?.to_str()?.parse()?;
             call(libc::SYS_setresuid, [id, id, id])

@@ -1,0 +1,144 @@
+//! The short way for calls that are made again and again: a task at the root of its container asks for a path that is
+//! there. Everything else, and each call for the first time, goes the long way.
+//!
+//! What a call is recognised by stands for the same things as the key of its access: the string, the object that was opened,
+//! the directory from which the string starts, and what is done. Whose it is follows from the root directory: see
+//! [`crate::familiar`] on addresses that come again.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{cty::c_void, helpers::generated::bpf_probe_read_user_str, programs::BtfTracePointContext};
+use slim_common::{
+    event::kind,
+    familiar::{Facts, Region},
+    syscalls::{Entry, Family, Form},
+};
+
+use crate::{
+    dedup::{PathHash, leading_bytes},
+    familiar,
+    kernel::{self, Addr, Identity, Own, config},
+    maps::{CALL, scope_changes},
+    scope::{Asker, Remembered},
+    syscalls::{self, AT_FDCWD, Call, Simple},
+};
+
+/// Bytes of a path, with its NUL, that lie on the stack. Longer ones go the long way.
+const ROOM: usize = 128;
+const WORDS: usize = ROOM / 8;
+
+/// The call is one of those, and was counted.
+pub const COUNTED: u32 = 0;
+/// It is one of those, and not known yet; [`Call`] has its facts.
+pub const NEW: u32 = 1;
+/// It is none of those.
+pub const OTHER: u32 = 2;
+
+/// Looks at the call with this native meaning that the registers in `ctx` tell of. The verifier must know the types.
+///
+/// A function of its own, so that what it needs stays in registers.
+#[inline(never)]
+pub fn look(ctx: *mut c_void, native: u32) -> u32 {
+    let (ctx, native) = (BtfTracePointContext::new(ctx), Entry::of_number(native as u16));
+    let Some((facts, named)) = facts(ctx.arg(0), native, ctx.arg(1)) else { return OTHER };
+    if familiar::holds(Region::Syscall, &facts) {
+        return COUNTED;
+    }
+    let Some(call) = CALL.get_ptr_mut(0) else { return OTHER };
+    // SAFETY: a per-CPU map value of this program alone, which does not run twice at once.
+    unsafe { Call::set_facts(&mut *call, facts, named) };
+    NEW
+}
+
+/// By what the call is recognised that `regs` returns from, and the hash of what it names; `None` when it has to go the
+/// long way.
+#[inline(always)]
+fn facts(regs: *const u8, native: Entry, result: i64) -> Option<(Facts, [u64; 2])> {
+    let task = Own::task();
+    let call = syscalls::simple(regs, task, native)?;
+    let fs = task.typed_pointer(config!(offsets.task_fs));
+    let root = fs.typed_pointer(config!(offsets.fs_root) + config!(offsets.path_dentry));
+    let home = Remembered::at(Asker::Syscall, root)?;
+    let mut hash = PathHash::new();
+    let is_absolute = string(call.path, &mut hash)?;
+    if call.entry.family() == Family::Open as u32 {
+        object(&mut hash, kernel::file(task, result as u32)?)?;
+    }
+    if !is_absolute {
+        let base = if call.dirfd == AT_FDCWD {
+            let pwd = fs.typed_pointer(config!(offsets.fs_pwd) + config!(offsets.path_dentry));
+            let superblock: u64 = pwd.typed(config!(offsets.dentry_sb));
+            if superblock != home.superblock {
+                return None;
+            }
+            Identity { ino: Identity::typed_ino(pwd), name: Identity::typed_name(pwd), fs: home.superblock }
+        } else {
+            let file = kernel::file(task, call.dirfd as u32)?;
+            Identity::of(file.follow(config!(offsets.file_path) + config!(offsets.path_dentry))?)?
+        };
+        // On another file system it counts where that is mounted.
+        if base.fs != home.superblock {
+            return None;
+        }
+        hash.identity(&base);
+    }
+    let [a, b] = hash.lanes();
+    Some(([a, b ^ call.meaning, home.root, scope_changes()], [a, b]))
+}
+
+/// Takes the path at `path` into the hash; whether it is absolute. `None` when it does not fit or is none of the image.
+#[inline(always)]
+fn string(path: u64, hash: &mut PathHash) -> Option<bool> {
+    let mut words = MaybeUninit::<[u64; WORDS]>::uninit();
+    // SAFETY: the helper checks the user address, and writes no more than it is told.
+    let copied = unsafe {
+        bpf_probe_read_user_str(words.as_mut_ptr().cast::<c_void>(), ROOM as u32, path as *const c_void)
+    };
+    // An empty path names nothing; one that fills all may have been cut.
+    if !(2..ROOM as i64).contains(&copied) {
+        return None;
+    }
+    let len = copied as u32 - 1;
+    let whole = len as usize / 8;
+    let words = words.as_ptr().cast::<u64>();
+    for at in 0..WORDS {
+        // SAFETY: within the array, and what is behind the string is masked away. To the verifier all of it has been
+        // written.
+        let word = unsafe { words.add(at).read() };
+        if at >= whole {
+            hash.text(leading_bytes(word, len % 8));
+            break;
+        }
+        hash.text(word);
+    }
+    // SAFETY: the string has a first byte.
+    Some(unsafe { words.cast::<u8>().read() } == b'/')
+}
+
+/// Takes the object of an open file into the hash.
+#[inline(always)]
+fn object(hash: &mut PathHash, file: Addr) -> Option<()> {
+    let dentry = file.follow(config!(offsets.file_path) + config!(offsets.path_dentry))?;
+    hash.identity(&Identity::of(dentry)?);
+    Some(())
+}
+
+impl Simple {
+    /// What a call of the short way does with its path.
+    #[inline(always)]
+    pub fn of(entry: Entry, [first, second, third]: [u64; 3]) -> Option<Self> {
+        // Calls that only name a path or open it; of changes there is no end.
+        if !entry.counts()
+            || entry.form() > Form::DirPathFlags as u32
+            || entry.family() > Family::Open as u32
+            || entry.kind() == kind::MODIFY
+        {
+            return None;
+        }
+        let by_directory = entry.form() & Form::DirPath as u32 != 0;
+        let (dirfd, path, flags) =
+            if by_directory { (first as i32, second, third) } else { (AT_FDCWD, first, second) };
+        let flags = if entry.form() & Form::PathFlags as u32 != 0 { flags & syscalls::O_MEANING } else { 0 };
+        Some(Self { entry, dirfd, path, meaning: flags << 32 | u64::from(entry.number()) })
+    }
+}
