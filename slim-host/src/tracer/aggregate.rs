@@ -62,7 +62,6 @@ pub struct Aggregate {
     programs: HashSet<Arc<Program>>,
     dirty: Vec<Slot>,
     absent: HashMap<Target, u32>,
-    absent_dropped: u64,
     entries_full: u64,
     events: u64,
     /// Different paths that were found, over all targets: several kinds of access are one file.
@@ -137,7 +136,6 @@ impl Aggregate {
             programs: HashSet::new(),
             dirty: Vec::new(),
             absent: HashMap::new(),
-            absent_dropped: 0,
             entries_full: 0,
             events: 0,
             files: 0,
@@ -252,7 +250,6 @@ impl Aggregate {
         if outcome == ABSENT {
             let kept = self.absent.entry(target).or_default();
             if is_full || *kept >= self.limits.absent {
-                self.absent_dropped += 1;
                 return None;
             }
             *kept += 1;
@@ -363,12 +360,6 @@ impl Aggregate {
     #[must_use]
     pub fn entries_full(&self) -> u64 {
         self.entries_full
-    }
-
-    /// How often an absent name was looked for of which there were too many to keep them. No evidence, and no loss.
-    #[must_use]
-    pub fn absent_dropped(&self) -> u64 {
-        self.absent_dropped
     }
 
     /// How many events arrived.

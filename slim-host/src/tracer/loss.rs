@@ -102,13 +102,26 @@ impl Loss {
 /// What became of the events that were not lost. `totals` are those of the deduplication: how often each access happened.
 #[must_use]
 pub fn event_counts(totals: &[(DedupKey, u64)], counters: &Counters) -> EventCounts {
+    // Without `..`: a new counter is sorted in here, or left out as a loss, which `Loss` tells.
+    let Counters {
+        emitted,
+        map_full,
+        path_too_long_elsewhere,
+        absent_dropped,
+        ring_full: _,
+        read_fault: _,
+        path_too_long: _,
+        scope_full: _,
+        io_uring: _,
+    } = *counters;
     let seen = totals.iter().fold(0_u64, |sum, (_, total)| sum.saturating_add(*total));
     [
         ("seen", seen),
         ("duplicate", seen.saturating_sub(totals.len() as u64)),
-        ("emitted", counters.emitted),
-        ("map_full", counters.map_full),
-        ("absent_dropped", counters.absent_dropped),
+        ("emitted", emitted),
+        ("map_full", map_full),
+        ("path_too_long_elsewhere", path_too_long_elsewhere),
+        ("absent_dropped", absent_dropped),
     ]
     .map(|(name, count)| (name.to_owned(), count))
     .into()
@@ -116,21 +129,56 @@ pub fn event_counts(totals: &[(DedupKey, u64)], counters: &Counters) -> EventCou
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn what_happened_again_is_a_duplicate() {
-        let counters = Counters { emitted: 4, map_full: 1, ring_full: 9, ..Counters::default() };
+        let counters = Counters {
+            emitted: 4,
+            map_full: 1,
+            path_too_long_elsewhere: 7,
+            absent_dropped: 6,
+            ring_full: 9,
+            ..Counters::default()
+        };
         let counts = event_counts(&[([1, 2], 5), ([3, 4], 1), ([5, 6], 2)], &counters);
         let named: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
-        let expected =
-            [("absent_dropped", 0), ("duplicate", 5), ("emitted", 4), ("map_full", 1), ("seen", 8)];
+        let expected = [
+            ("absent_dropped", 6),
+            ("duplicate", 5),
+            ("emitted", 4),
+            ("map_full", 1),
+            ("path_too_long_elsewhere", 7),
+            ("seen", 8),
+        ];
         assert_eq!(named, expected);
+    }
+
+    /// That the causes of loss are documented is tested beside their remedies.
+    #[test]
+    fn every_counter_that_is_no_loss_is_documented_and_no_other() {
+        let page = include_str!("../../../docs/loss.md");
+        let (_, section) = page.split_once("\n## Counters that are not loss\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let documented: Vec<_> =
+            section.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0)).collect();
+        let counted = event_counts(&[], &Counters::default());
+        let told: BTreeSet<_> = documented.iter().copied().collect();
+        assert_eq!(told, counted.keys().map(String::as_str).collect());
+        assert_eq!(documented.len(), told.len(), "a counter is told twice");
     }
 
     #[test]
     fn only_loss_counts_as_loss() {
-        let counters = Counters { emitted: 1, map_full: 3, absent_dropped: 2, ..Counters::default() };
+        let counters = Counters {
+            emitted: 1,
+            map_full: 3,
+            path_too_long_elsewhere: 4,
+            absent_dropped: 2,
+            ..Counters::default()
+        };
         assert!(Loss::from_counters(&counters).is_complete());
         let loss = Loss { undecodable: 1, ..Loss::from_counters(&Counters { ring_full: 2, ..counters }) };
         assert_eq!(loss.total(), 3);
