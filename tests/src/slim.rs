@@ -108,6 +108,22 @@ impl Run {
             .with_context(|| self.to_string())
             .expect("JSON on standard output")
     }
+
+    /// What it wrote with `--format jsonl`: lines of the kind `told`, and at the end a report of the kind `report`.
+    ///
+    /// # Panics
+    /// It is not that.
+    pub fn lines(&self, told: &str, report: &str) -> (Vec<Value>, Value) {
+        let is_of = |line: &Value, kind: &str| line["kind"] == kind && line["schema"] == 1;
+        let lines: Result<Vec<Value>, _> =
+            serde_json::Deserializer::from_slice(&self.stdout).into_iter().collect();
+        let mut lines = lines.with_context(|| self.to_string()).expect("JSON on standard output");
+        let written = self.stdout.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(written, lines.len(), "a line each: {self}");
+        let last = lines.pop().unwrap_or_default();
+        assert!(is_of(&last, report) && lines.iter().all(|line| is_of(line, told)), "{self}");
+        (lines, last)
+    }
 }
 
 impl std::fmt::Display for Run {

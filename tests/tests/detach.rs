@@ -1,4 +1,5 @@
-//! A tracer leaves nothing behind. Alone in its process: it looks at all programs that this process has loaded.
+//! A tracer leaves nothing behind, and a sweep attaches nothing. The tests look at what a process holds of BPF: the first
+//! at its own, so it must be the only one of them that loads programs in this process.
 
 use std::{
     collections::BTreeSet,
@@ -7,21 +8,32 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use rustix::process::Signal;
 use slim_host::tracer::{Options, Tracer};
-use slim_tests::kernel::{can_run, programs};
+use slim_tests::{
+    Container, Deadline, Ground, Started,
+    kernel::{can_run, programs},
+    require,
+};
 
 /// The kernel frees programs after a grace period.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Ids of the programs to which this process holds descriptors.
-fn ours() -> Result<BTreeSet<u32>> {
-    let mut ids = BTreeSet::new();
-    for entry in fs::read_dir("/proc/self/fdinfo")?.flatten() {
+/// What the kernel tells under `name` of the descriptors that a process holds.
+fn held(process: &str, name: &str) -> Result<BTreeSet<String>> {
+    let mut values = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{process}/fdinfo"))?.flatten() {
         // The descriptor of the listing itself is gone by now.
         let text = fs::read_to_string(entry.path()).unwrap_or_default();
-        ids.extend(text.lines().filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u32>().ok()));
+        let told = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        values.extend(told.map(|value| value.trim().to_owned()));
     }
-    Ok(ids)
+    Ok(values)
+}
+
+/// Ids of the programs to which this process holds descriptors.
+fn ours() -> Result<BTreeSet<u32>> {
+    Ok(held("self", "prog_id")?.iter().map(|id| id.parse()).collect::<Result<_, _>>()?)
 }
 
 fn wait_until_gone(programs_of_it: &BTreeSet<u32>) -> Result<()> {
@@ -55,5 +67,48 @@ fn dropping_a_tracer_removes_its_programs_and_only_its() -> Result<()> {
     drop(second);
     wait_until_gone(&of_second)?;
     assert_eq!(ours()?, BTreeSet::new());
+    Ok(())
+}
+
+/// Whether the path stands in the capture file or in its write-ahead log.
+fn mentions(file: &str, path: &str) -> bool {
+    [file.to_owned(), format!("{file}-wal")].iter().any(|part| {
+        let bytes = fs::read(part).unwrap_or_default();
+        bytes.windows(path.len()).any(|window| window == path.as_bytes())
+    })
+}
+
+#[test]
+fn a_sweep_attaches_nothing() -> Result<()> {
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
+    let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
+
+    // Of a trace the links show.
+    let file = scratch.file("traced.slim");
+    let mut trace = Started::of(&mut slim.command(["trace", container.name(), "--output", &file]));
+    trace.until_it_says("tracing ");
+    let process = trace.pid().to_string();
+    assert_ne!(held(&process, "link_type")?, BTreeSet::new());
+    trace.signal(Signal::INT);
+    trace.finish().expect(0);
+
+    let file = scratch.file("swept.slim");
+    let words = ["trace", container.name(), "--sweep-only", "--until", "exit", "--output", &file];
+    let mut sweep = Started::of(&mut slim.command(words));
+    sweep.until_it_says("sweeping");
+    let process = sweep.pid().to_string();
+    engine.docker(["exec", container.name(), "/bin/first", "/first/001"])?;
+    // Only a sweep that came after that can have it. The program is there all the while.
+    let mut links = BTreeSet::new();
+    Deadline::after(60).retry("sweep anew", |_| {
+        links.extend(held(&process, "link_type")?);
+        ensure!(!held(&process, "prog_id")?.is_empty(), "no program");
+        ensure!(mentions(&file, "/first/001"), "not found yet");
+        Ok(())
+    })?;
+    links.extend(held(&process, "link_type")?);
+    sweep.signal(Signal::INT);
+    sweep.finish().expect(0);
+    assert_eq!(links, BTreeSet::new());
     Ok(())
 }

@@ -3,8 +3,13 @@
 use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+use serde_json::{Value, json};
 use slim_host::capture::{self, AccessKind, Capture, Outcome, Status};
-use slim_tests::{Container, Deadline, Engine, Image, Run, Scratch, Slim, http, require, workload::Workload};
+use slim_tests::{
+    Container, Deadline, Engine, Ground, Image, Run, Scratch, Slim, Started, http, require,
+    workload::Workload,
+};
 
 /// What of a capture was there.
 fn found(capture: &Capture) -> BTreeSet<(AccessKind, String)> {
@@ -32,6 +37,9 @@ fn slimmed_without_a_trace(name: &str, port: u16, paths: &[&str]) -> Result<()> 
     assert_eq!(report["sweep"]["problem"], serde_json::Value::Null, "{run}");
     let level = report["sweep"]["startup"]["confidence"].as_str().unwrap_or_default();
     assert!(["high", "medium"].contains(&level), "{run}");
+    let known = format!("its start is known as far as the kernel remembers it ({level} confidence)");
+    let remedy = format!("only a trace of a start is certain: `slim trace {} --restart`", container.name());
+    assert_eq!(report["warnings"], json!([format!("it ran before the trace: {known}; {remedy}")]), "{run}");
     assert_eq!(container.inspect()?["State"]["StartedAt"], started, "it was restarted");
 
     let capture = capture::read(Path::new(&file))?;
@@ -75,6 +83,38 @@ fn a_sweep_finds_what_was_used_before_and_after_it_came() -> Result<()> {
         |parent: &str| files.iter().filter(|path| path.starts_with(parent)).cloned().collect::<Vec<_>>();
     assert_eq!(named("/first/"), ["/first/001", "/first/002"]);
     assert_eq!(named("/bin/"), ["/bin/first", "/bin/serve"]);
+    Ok(())
+}
+
+#[test]
+fn what_sweeps_find_is_told_as_it_comes() -> Result<()> {
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
+    let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
+
+    let file = scratch.file("told.slim");
+    let trace = ["trace", container.name(), "--sweep-only", "--output", &file, "--format", "jsonl"];
+    let mut trace = Started::of(&mut slim.command(trace.into_iter().chain(["--for", "10m"])));
+    trace.until_it_says(&format!("sweeping {}: until after 10 min 0 s, or Ctrl-C\n", container.name()));
+    for opened in ["/first/001", "/first/002"] {
+        engine.docker(["exec", container.name(), "/bin/first", opened])?;
+        trace.until_it_writes(opened);
+    }
+    trace.signal(Signal::INT);
+    let run = trace.finish().expect(0);
+
+    let (accesses, _) = run.lines("access", "trace");
+    let told = accesses.iter().map(|line| (line["operation"].to_string(), line["path"].to_string()));
+    let capture = capture::read(Path::new(&file))?;
+    let kept = capture.accesses.keys().map(|key| {
+        let path = String::from_utf8_lossy(key.path.as_bytes());
+        (Value::from(key.kind.name()).to_string(), Value::from(path).to_string())
+    });
+    assert_eq!(accesses.len(), capture.accesses.len(), "each access once: {run}");
+    assert_eq!(told.collect::<BTreeSet<_>>(), kept.collect());
+
+    let files = found(&capture).into_iter().map(|(_, path)| path).collect::<BTreeSet<_>>().len();
+    let end = format!("\n{files} files  {} events  0 lost  last new file ", accesses.len());
+    assert!(run.stderr.contains(&end), "expected {end}: {run}");
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde_json::Value;
 use slim_host::capture::{self, AccessKind, Capture, Status};
-use slim_tests::{Container, Deadline, Engine, Image, Missing, Run, Scratch, Slim, Started, http, require};
+use slim_tests::{Container, Deadline, Engine, Image, Missing, Scratch, Slim, Started, http, require};
 
 /// A lookup is to be reported within this time.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -71,16 +71,6 @@ fn findings(report: &Value) -> Vec<(String, String, u64)> {
         .collect()
 }
 
-/// The lines of a run with --format jsonl: findings, and the report.
-fn lines(run: &Run) -> Result<(Vec<Value>, Value)> {
-    let text = String::from_utf8(run.stdout.clone())?;
-    let mut lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    let report = lines.pop().context("no line")?;
-    assert!(lines.iter().all(|line| line["kind"] == "finding" && line["schema"] == 1), "{run}");
-    assert_eq!((&report["kind"], &report["schema"]), (&"watch".into(), &1.into()), "{run}");
-    Ok((lines, report))
-}
-
 #[test]
 fn a_removed_file_is_reported_at_once_and_comes_back() -> Result<()> {
     let (engine, slim, source) = require!(all());
@@ -109,7 +99,7 @@ fn a_removed_file_is_reported_at_once_and_comes_back() -> Result<()> {
 
     assert_eq!(run.stderr.matches("is missing").count(), 2, "{run}");
     assert!(run.stderr.ends_with("error: removed files were looked for: 2 findings\n"), "{run}");
-    let (told, report) = lines(&run)?;
+    let (told, report) = run.lines("finding", "watch");
     let name = container.name().to_owned();
     let told: Vec<_> = told.iter().map(|line| (&line["finding"], &line["path"], &line["process"])).collect();
     let expected = [("/first/002", "serve"), ("/first/003", "first")]
@@ -311,7 +301,8 @@ fn the_source_is_found_by_labels_or_named() -> Result<()> {
 #[test]
 fn an_engine_with_containerds_store_is_watched_as_well() -> Result<()> {
     let engine = require!(Engine::containerd());
-    let source = require!(engine.test_image("static"));
+    let (overlay, _, source) = require!(all());
+    overlay.copy_image(&source, &engine)?;
     let slim = require!(Slim::find(&engine));
     let target = Image::reserve(&engine, "containerd");
     let words = ["build", &source, "--level", "strict", "--tag", target.tag(), "--http-path", "/"];

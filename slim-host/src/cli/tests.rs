@@ -202,6 +202,7 @@ fn wrong_use_is_exit_2() {
         ("slim trace --image a --restart", ArgumentConflict),
         ("slim trace web --sweep-only --no-sweep", ArgumentConflict),
         ("slim trace web --sweep-only --restart", ArgumentConflict),
+        ("slim trace web --sweep-only --source vfs", ArgumentConflict),
         ("slim trace --until-exit web -- x", ArgumentConflict),
         ("slim trace --compose-project p web", ArgumentConflict),
         ("slim trace --compose-project p --image a", ArgumentConflict),

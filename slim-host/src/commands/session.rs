@@ -45,7 +45,7 @@ pub(super) use machine::{Machine, Manner};
 /// Between two looks at the ring. It holds thousands of events, and a burst of new files is some thousand a tick.
 const TICK: Duration = Duration::from_millis(20);
 /// Accesses of one batch for the capture file: a megabyte of copies.
-const BATCH: usize = 4096;
+pub(super) const BATCH: usize = 4096;
 /// Ticks between two batches for the capture file and two redraws of the live line: a quarter of a second.
 const TICKS_A_BATCH: u32 = 12;
 /// Ticks between two heartbeats of the capture file (each syncs it to disk): about a second.
@@ -104,7 +104,15 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    fn tell(&self, target: u32, accesses: &[(AccessKey, AccessRecord)]) -> Result<(), CommandError> {
+    /// Tells accesses of `target` that were not seen before.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub(super) fn tell(
+        &self,
+        target: u32,
+        accesses: &[(AccessKey, AccessRecord)],
+    ) -> Result<(), CommandError> {
         let image = self.images.get(target as usize).map(String::as_str).unwrap_or_default();
         let lines: Vec<_> =
             accesses.iter().map(|(key, record)| AccessLine::new(image, key, record)).collect();

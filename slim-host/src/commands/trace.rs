@@ -103,15 +103,7 @@ async fn trace(
         tracing.attach(container)?;
     }
     signals.trace_begins();
-    let what = if let Some(project) = &args.compose_project {
-        let services = quoted(named.iter().map(|container| &container.name));
-        format!("project {}: {services}", quote(project.as_bytes()))
-    } else if args.image.is_empty() {
-        quoted(named.iter().map(|container| &container.name))
-    } else {
-        format!("every container of {}", args.image.join(", "))
-    };
-    let live = context.output.live(opening(args, &what));
+    let live = context.output.live(opening("tracing", args, &what(args, &named)));
     if args.restart {
         for container in &named {
             tracing.restart(engine, container, &live).await?;
@@ -165,14 +157,16 @@ async fn trace_located(context: &Context, args: &TraceArgs, signals: &Signals) -
         tracing.attach_located(located, *target)?;
     }
     signals.trace_begins();
-    let live = context.output.live(opening(args, &quoted(located.iter().map(|located| &located.name))));
+    let names = quoted(located.iter().map(|located| &located.name));
+    let live = context.output.live(opening("tracing", args, &names));
     let ended = {
         let end = pin!(end::end(args, Watched::Located(&located), None, tracing.progress(), signals));
         tracing.until(end, &live).await
     };
     signals.trace_is_over();
-    tracing.last_look_at(located.iter().zip(targets));
-    conclude(context, tracing, live, ended)
+    let looked = tracing.last_look_at(located.iter().zip(targets));
+    conclude(context, tracing, live, ended)?;
+    looked
 }
 
 /// What is traced as one, and which of that each container is of.
@@ -183,7 +177,12 @@ async fn sort(
 ) -> Result<(Vec<Wanted>, Vec<u32>), CommandError> {
     let mut found: Vec<Identified> = Vec::new();
     let mut targets = Vec::with_capacity(located.len());
-    for container in located {
+    for (nth, container) in located.iter().enumerate() {
+        // Groups of one container. The programs recognise what is on its root without asking in which group.
+        if let Some(at) = located[..nth].iter().position(|other| other.root.dev == container.root.dev) {
+            targets.push(targets[at]);
+            continue;
+        }
         let identified = located::identify(engine, &args.storage, container).await?;
         let known = found.iter().position(|known| known.image.diff_ids == identified.image.diff_ids);
         let at = known.unwrap_or(found.len());
@@ -234,8 +233,19 @@ fn sweeping(args: &TraceArgs) -> Sweeping {
     if args.no_sweep { Sweeping::Off } else { Sweeping::On }
 }
 
-fn opening(args: &TraceArgs, what: &str) -> String {
-    format!("tracing {what}: {}", Ends::of(args).in_words(args))
+/// What is done to what, and what ends it.
+fn opening(doing: &str, args: &TraceArgs, what: &str) -> String {
+    format!("{doing} {what}: {}", Ends::of(args).in_words(args))
+}
+
+/// What the line names, with `named` as the containers that run.
+fn what(args: &TraceArgs, named: &[ContainerView]) -> String {
+    let names = quoted(named.iter().map(|container| &container.name));
+    match &args.compose_project {
+        Some(project) => format!("project {}: {names}", quote(project.as_bytes())),
+        None if args.image.is_empty() => names,
+        None => format!("every container of {}", args.image.join(", ")),
+    }
 }
 
 fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> String {

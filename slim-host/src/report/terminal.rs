@@ -35,7 +35,9 @@ pub const MAX_LINES: usize = 24;
 const MAX_LOSS: usize = 2;
 const MAX_WARNINGS: usize = 2;
 const MAX_OUTPUTS: usize = 2;
-const MAX_REASONS: usize = 3;
+/// As many as there are of an ordinary container: what became of two executables, the loader's cache and the list of users,
+/// what a sweep left out, reclaim, and how long it has run. The last kinds must not hide behind the first.
+const MAX_REASONS: usize = 7;
 const MAX_REMOVED: usize = 5;
 
 /// Width of the first column of the lists.

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use crate::engine::{ContainerView, Engine, EngineError};
 
+/// Between two looks at a container that the engine says runs and that we cannot attach to.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Looks at such a container: the engine may take a while to notice that its process is gone.
+pub(super) const LOOKS: u32 = 25;
+
 /// What the engine said of a container when we asked, and how often we have asked.
 pub(super) struct Looked {
     /// Its id.

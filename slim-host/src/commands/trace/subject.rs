@@ -6,6 +6,7 @@ use crate::{
     capture::{Capture, Header, ImageIdentity},
     path::quote,
     report::{SweepReport, TraceReport},
+    tracer::Newcomers,
 };
 
 /// An image that shall be traced.
@@ -30,8 +31,8 @@ pub(in crate::commands) struct Subject {
     pub file: Option<PathBuf>,
     /// Containers of it, in the order in which they came: id and name.
     pub containers: Vec<(String, String)>,
-    /// Whether one of them ran before we came.
-    pub attached_late: bool,
+    /// Whether one of them ran before we came, and how its start could be seen.
+    pub late: Option<Remedy>,
     /// What people should know of it.
     pub warnings: Vec<String>,
 }
@@ -40,6 +41,43 @@ impl Subject {
     /// Whether the container is one of them.
     pub(super) fn knows(&self, id: &str) -> bool {
         self.containers.iter().any(|(known, _)| known == id)
+    }
+}
+
+/// How the start of a container that ran before the trace can be seen after all: what the line that named it allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::commands) enum Remedy {
+    /// slim restarts it: the engine that runs it is at hand.
+    Restart,
+    /// Whoever runs it starts it again: its control groups bear its id, so it is known when it comes back.
+    StartAgain,
+    /// Somebody starts another one of the image.
+    StartAnother,
+    /// None: nothing tells that a container that comes is this one.
+    Nothing,
+}
+
+impl Remedy {
+    /// For containers that an engine tells of: named ones, or with newcomers those of an image.
+    pub(super) fn of_engine(newcomers: Newcomers) -> Self {
+        match newcomers {
+            Newcomers::Ignore => Self::Restart,
+            Newcomers::Adopt => Self::StartAnother,
+        }
+    }
+
+    /// For a container that no engine tells of, whose control groups may bear its id.
+    pub(super) fn of_group(id: Option<&str>) -> Self {
+        if id.is_some() { Self::StartAgain } else { Self::Nothing }
+    }
+
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Restart => "`slim trace --restart` makes it certain",
+            Self::StartAgain => "start it again while the trace runs, and it is certain",
+            Self::StartAnother => "start a new container while the trace runs, and it is certain",
+            Self::Nothing => "no new start of it can be followed, since its control group bears no id",
+        }
     }
 }
 
@@ -66,8 +104,8 @@ pub(super) fn report(Traced { subject, capture, sweep }: Traced) -> TraceReport 
     if report.containers.is_empty() {
         report.warnings.push("no container of the image ran".to_owned());
     } else {
-        if subject.attached_late {
-            report.warnings.push(late(report.sweep.as_ref()));
+        if let Some(remedy) = subject.late {
+            report.warnings.push(late(report.sweep.as_ref(), remedy.in_words()));
         }
         let image = &subject.image;
         if image.fingerprint().is_some() {
@@ -81,8 +119,14 @@ pub(super) fn report(Traced { subject, capture, sweep }: Traced) -> TraceReport 
     report
 }
 
-/// What can be known of the start of a container that ran before it was traced.
-fn late(sweep: Option<&SweepReport>) -> String {
+/// The warning for containers `names` that nothing but sweeps looked at.
+pub(super) fn only_swept(sweep: &SweepReport, names: &[String]) -> String {
+    let start = format!("slim trace {} --restart", names.join(" "));
+    late(Some(sweep), &format!("only a trace of a start is certain: `{start}`"))
+}
+
+/// What can be known of the start of a container that ran before it was traced, and what would make it certain.
+fn late(sweep: Option<&SweepReport>, remedy: &str) -> String {
     let known = match sweep.and_then(|sweep| sweep.startup.as_ref()) {
         Some(startup) => format!(
             "its start is known as far as the kernel remembers it ({} confidence)",
@@ -90,5 +134,39 @@ fn late(sweep: Option<&SweepReport>) -> String {
         ),
         None => "what it read and closed at its start is missing".to_owned(),
     };
-    format!("it ran before the trace: {known}; `slim trace --restart` makes it certain")
+    format!("it ran before the trace: {known}; {remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{report::StartupReport, tracer::sweep::confidence::Confidence};
+
+    #[test]
+    fn the_remedy_is_one_that_the_line_allows() {
+        for (remedy, words) in [
+            (Remedy::of_engine(Newcomers::Ignore), "`slim trace --restart` makes it certain"),
+            (
+                Remedy::of_engine(Newcomers::Adopt),
+                "start a new container while the trace runs, and it is certain",
+            ),
+            (Remedy::of_group(Some("0a")), "start it again while the trace runs, and it is certain"),
+            (
+                Remedy::of_group(None),
+                "no new start of it can be followed, since its control group bears no id",
+            ),
+        ] {
+            let missing = "it ran before the trace: what it read and closed at its start is missing; ";
+            assert_eq!(late(None, remedy.in_words()), format!("{missing}{words}"));
+        }
+    }
+
+    #[test]
+    fn a_sweep_alone_offers_the_trace_of_a_start() {
+        let startup = StartupReport { confidence: Confidence::High, reasons: Vec::new() };
+        let sweep = SweepReport { startup: Some(startup), ..SweepReport::default() };
+        let expected = "it ran before the trace: its start is known as far as the kernel remembers it \
+                        (high confidence); only a trace of a start is certain: `slim trace web worker --restart`";
+        assert_eq!(only_swept(&sweep, &["web".to_owned(), "worker".to_owned()]), expected);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! The evidence is what the kernel remembers of their names and what their processes hold. No event can be lost, since
 //! there are none; but names may have been forgotten. Where that shows, the capture counts as lossy: the start of a
-//! container is not repeated.
+//! container is not repeated. What people are told meanwhile is the same as of a trace.
 
 use std::{
     path::PathBuf,
@@ -11,21 +11,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep_until;
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::{End, Ends, Watched, end, prepare, show};
+use super::{End, Ends, Watched, end, feed, opening, prepare, show, subject::only_swept, what};
 use crate::{
     capture::{Capture, CaptureWriter, EventCounts, Existing, Header, Status},
     cli::TraceArgs,
     commands::{
         CommandError, Context,
         recorder::Recorder,
-        session::{Machine, Progress, container_home, header, now_ns},
+        session::{BATCH, Feed, Machine, Progress, container_home, header, now_ns},
         signals::Signals,
         sweeps::{PERIOD, REST},
     },
     engine::{ContainerView, Engine, SourceImage},
     exercise::Target,
+    output::{LiveCounts, Output},
     path::quote,
     report::{SweepReport, TraceReport},
     tracer::{
@@ -42,6 +43,8 @@ use crate::{
 
 /// What the capture's header says of where its evidence is from.
 const SOURCE: &str = "sweep";
+/// Between two redraws of the live line, which tells time also where sweeps are seldom.
+const REDRAW: Duration = Duration::from_millis(250);
 
 /// An image whose containers are swept.
 struct Subject {
@@ -70,6 +73,8 @@ struct Sweeping<'a> {
     loss: Loss,
     began: Instant,
     progress: Arc<Progress>,
+    /// Where accesses are told as they come.
+    feed: Option<Feed>,
 }
 
 /// Sweeps the containers `named` until the trace shall end, at least once.
@@ -81,16 +86,23 @@ pub(super) async fn sweep(
     named: &[ContainerView],
     images: impl Iterator<Item = (SourceImage, PathBuf)>,
 ) -> Result<(), CommandError> {
-    let mut sweeping = Sweeping::begin(engine, named, images)?;
-    let live = context.output.live("sweeping".to_owned());
-    sweeping.first()?;
+    let mut sweeping = Sweeping::begin(engine, named, images, feed(context))?;
+    let (what, goes_on) = (what(args, named), Ends::of(args).is_some(args));
+    // Before the line that says that Ctrl-C ends it.
     signals.trace_begins();
-    let goes_on = Ends::of(args).is_some(args);
+    let live = context.output.live(if goes_on {
+        opening("sweeping", args, &what)
+    } else {
+        format!("sweeping {what}: once")
+    });
+    sweeping.first()?;
     let ended = if goes_on {
         let target = named.first().filter(|_| named.len() == 1).map(Target::from);
         let watched = Watched::Containers(engine, named);
         let mut over = pin!(end::end(args, watched, target.as_ref(), sweeping.progress(), signals));
         let mut due = Instant::now() + PERIOD;
+        let mut redraw = interval(REDRAW);
+        redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -99,6 +111,7 @@ pub(super) async fn sweep(
                     let cost = sweeping.again()?;
                     due = Instant::now() + PERIOD.max(cost.saturating_mul(REST));
                 }
+                _ = redraw.tick() => live.update(&sweeping.counts()),
             }
         }
     } else {
@@ -109,10 +122,12 @@ pub(super) async fn sweep(
     if goes_on {
         sweeping.again()?;
     }
+    let counts = sweeping.counts();
     let reports = sweeping.finish()?;
-    live.finish("swept".to_owned());
+    let end = ended?;
+    live.finish(format!("{counts}{}", end.reason()));
     show(context, reports)?;
-    match ended? {
+    match end {
         End::Command(ran) => ran,
         End::Time | End::Idle(_) | End::Asked | End::AllEnded => Ok(()),
     }
@@ -123,6 +138,7 @@ impl<'a> Sweeping<'a> {
         engine: &Engine,
         named: &'a [ContainerView],
         images: impl Iterator<Item = (SourceImage, PathBuf)>,
+        output: Option<Output>,
     ) -> Result<Self, CommandError> {
         let sweeper = Sweeper::start()?;
         let images: Vec<_> = images.collect();
@@ -145,15 +161,16 @@ impl<'a> Sweeping<'a> {
             let report = SweepReport::default();
             subjects.push(Subject { image, header, file, recorder, report, containers });
         }
-        let aggregate = Aggregate::new(now_ns());
+        let images = subjects.iter().map(|subject| subject.image.reference.clone()).collect();
         Ok(Self {
             sweeper,
-            aggregate,
+            aggregate: Aggregate::new(now_ns()),
             subjects,
             swept,
             loss: Loss::default(),
             began: Instant::now(),
             progress: Arc::default(),
+            feed: output.map(|output| Feed { output, images }),
         })
     }
 
@@ -224,11 +241,33 @@ impl<'a> Sweeping<'a> {
         Arc::clone(&self.progress)
     }
 
+    /// What was found so far. Each access counts once: a sweep does not tell how often a name was used.
+    fn counts(&self) -> LiveCounts {
+        LiveCounts {
+            files: self.aggregate.files() as u64,
+            events: self.aggregate.len() as u64,
+            lost: self.loss().total(),
+            since_new: Duration::from_nanos(now_ns().saturating_sub(self.aggregate.last_new_ns())),
+        }
+    }
+
+    fn loss(&self) -> Loss {
+        Loss { entries_full: self.aggregate.entries_full(), ..self.loss }
+    }
+
+    /// Tells and records what is new.
     fn write(&mut self) -> Result<(), CommandError> {
-        self.progress.note(self.aggregate.last_new_ns());
+        if self.aggregate.files() > 0 {
+            self.progress.note(self.aggregate.last_new_ns());
+        }
         let (duration, causes) = (self.duration_ns(), self.loss.by_cause());
         for (target, subject) in (0..).zip(std::mem::take(&mut self.subjects)) {
-            let recorder = subject.recorder.record(self.aggregate.take_changed(target))?;
+            let changed = self.aggregate.take_changed(target);
+            if let Some(feed) = &self.feed {
+                // The text of a whole first sweep would be large.
+                changed.chunks(BATCH).try_for_each(|batch| feed.tell(target, batch))?;
+            }
+            let recorder = subject.recorder.record(changed)?;
             let recorder = recorder.heartbeat(duration, causes.clone())?;
             self.subjects.push(Subject { recorder, ..subject });
         }
@@ -236,8 +275,7 @@ impl<'a> Sweeping<'a> {
     }
 
     fn finish(self) -> Result<Vec<TraceReport>, CommandError> {
-        let duration_ns = self.duration_ns();
-        let loss = Loss { entries_full: self.aggregate.entries_full(), ..self.loss };
+        let (duration_ns, loss) = (self.duration_ns(), self.loss());
         let status = if loss.is_complete() { Status::Complete } else { Status::Lossy };
         let mut reports = Vec::with_capacity(self.subjects.len());
         for (target, subject) in (0..).zip(self.subjects) {
@@ -247,6 +285,7 @@ impl<'a> Sweeping<'a> {
             let capture = Capture { header, accesses: self.aggregate.accesses(target).collect() };
             let shown = quote(file.as_os_str().as_encoded_bytes());
             let mut trace = TraceReport::new(&capture, containers, file);
+            trace.warnings.push(only_swept(&report, &trace.containers));
             trace.sweep = Some(report);
             trace.next.push(format!("slim build {} --from {shown}", image.reference));
             reports.push(trace);

@@ -16,9 +16,9 @@ use tokio::task::JoinSet;
 use super::{
     End,
     located::Located,
-    looking::{Looked, look},
+    looking::{LOOK_AGAIN, LOOKS, Looked, look},
     prepare,
-    subject::{Subject, Traced, Wanted},
+    subject::{Remedy, Subject, Traced, Wanted},
     vanished::Vanished,
 };
 use crate::{
@@ -35,10 +35,6 @@ use crate::{
     output::{Live, LiveCounts, Output},
 };
 
-/// Between two looks at a container that the engine says runs and that we cannot attach to.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// Looks at such a container: the engine may take a while to notice that its process is gone.
-const LOOKS: u32 = 25;
 /// Between two attempts to listen to an engine that went away.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// Attempts in a row: an engine that restarts comes back within a minute.
@@ -84,11 +80,14 @@ pub(in crate::commands) struct Tracing {
     has_run: bool,
     /// Containers that may have been of the images.
     vanished: Vanished,
+    /// For containers of the engine that ran before.
+    remedy: Remedy,
 }
 
 impl Tracing {
     pub(in crate::commands) async fn begin(setup: Setup, wanted: Vec<Wanted>) -> Result<Self, CommandError> {
         prepare(wanted.iter().filter_map(|wanted| wanted.file.as_deref()))?;
+        let remedy = Remedy::of_engine(setup.manner.newcomers);
         let mut session = Session::start(setup.machine, setup.manner).await?;
         if let Some(output) = setup.feed {
             let images = wanted.iter().map(|wanted| wanted.image.reference.clone()).collect();
@@ -101,11 +100,11 @@ impl Tracing {
                 let writer = CaptureWriter::create(file, &header, Existing::Refuse)?;
                 session.record(target, Recorder::new(writer));
             }
-            let (containers, attached_late) = (Vec::new(), false);
-            subjects.push(Subject { image, header, file, containers, attached_late, warnings });
+            let (containers, late) = (Vec::new(), None);
+            subjects.push(Subject { image, header, file, containers, late, warnings });
         }
         let (looks, running, vanished) = (JoinSet::new(), BTreeSet::new(), Vanished::default());
-        Ok(Self { session, subjects, looks, running, has_run: false, vanished })
+        Ok(Self { session, subjects, looks, running, has_run: false, vanished, remedy })
     }
 
     /// Keeps only what `sieve` lets through.
@@ -209,11 +208,12 @@ impl Tracing {
 
     /// Takes a running container into the trace.
     pub(in crate::commands) fn attach(&mut self, container: &ContainerView) -> Result<(), CommandError> {
+        let remedy = self.remedy;
         let Some((target, subject)) = self.target_of(&container.image_id) else { return Ok(()) };
         let arrival = if subject.knows(&container.id) { Arrival::InTime } else { Arrival::Late };
         if arrival == Arrival::Late {
             subject.containers.push((container.id.clone(), container.name.clone()));
-            subject.attached_late = true;
+            subject.late = Some(remedy);
         }
         let target = self.session.target_of(target, &container.id);
         self.session.attach(container, target, arrival)?;
@@ -233,7 +233,7 @@ impl Tracing {
         let asked = Box::pin(engine.container(&container.id));
         let view = beside(&mut self.session, live, asked).await??;
         let Some((target, subject)) = self.target_of(&container.image_id) else { return Ok(()) };
-        subject.attached_late = false;
+        subject.late = None;
         self.session.settle(&view, target)
     }
 
@@ -246,7 +246,7 @@ impl Tracing {
         let id = located.found.container.as_deref();
         if let Some(subject) = self.subjects.get_mut(target as usize) {
             subject.containers.push((id.unwrap_or(&located.name).to_owned(), located.name.clone()));
-            subject.attached_late = true;
+            subject.late = Some(Remedy::of_group(id));
         }
         self.session.attach_group(&located.found.group, id, &located.root, target)
     }
@@ -255,13 +255,15 @@ impl Tracing {
     pub(in crate::commands) fn last_look_at<'l>(
         &mut self,
         located: impl Iterator<Item = (&'l Located, u32)>,
-    ) {
+    ) -> Result<(), CommandError> {
+        self.session.sweep_again()?;
         for (located, target) in located {
             // They may end at any moment; what they held was traced when it was opened.
             if let Err(error) = self.session.snapshot_group(&located.found.group, target) {
                 log::info!("no snapshot of {} at the end: {error}", located.name);
             }
         }
+        Ok(())
     }
 
     /// What has been seen so far.

@@ -70,4 +70,12 @@ mod tests {
         );
         assert_eq!(json, expected);
     }
+
+    #[test]
+    fn the_document_lists_all_operations() {
+        let page = include_str!("../../../../docs/trace.md");
+        let mut rows = page.lines().filter_map(|line| line.strip_prefix("| `operation` | "));
+        let told: Vec<_> = rows.next().unwrap().split('`').skip(1).step_by(2).collect();
+        assert_eq!(told, AccessKind::ALL.map(AccessKind::name));
+    }
 }

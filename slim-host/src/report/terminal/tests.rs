@@ -6,6 +6,7 @@ use crate::{
         loss::{REMEDIES, explain},
         model::fixture,
     },
+    tracer::sweep::confidence::{Signs, StartupName, Trace, judge},
 };
 
 fn plain(page: &Page) -> String {
@@ -48,6 +49,50 @@ fn a_healed_build_says_how_often_it_was_built() {
 #[test]
 fn a_trace_with_loss() {
     assert_eq!(plain(&trace(&fixture::trace())), include_str!("trace.txt"));
+}
+
+#[test]
+fn every_kind_of_reason_is_shown_and_the_fullest_trace_fits_one_screen() {
+    let name = |path: &str, trace| StartupName { path: path.to_owned(), role: "run at the start", trace };
+    let signs = Signs {
+        startup: vec![
+            name("/usr/local/bin/docker-entrypoint.sh", Trace::Forgotten),
+            name("/usr/sbin/nginx", Trace::Remembered),
+            name("/etc/ld.so.cache", Trace::Remembered),
+            name("/etc/passwd", Trace::Remembered),
+        ],
+        left_out: 3,
+        group_scanned: Some(7_000_000),
+        host_scanned: Some(9),
+        dropped: None,
+        uptime: Some(Duration::from_secs(90)),
+    };
+    let mut report = fixture::trace();
+    report.warnings = vec!["w".into(); 9];
+    report.next = vec!["n".into(); 9];
+    if let Some(sweep) = &mut report.sweep {
+        sweep.startup = Some(judge(&signs).into());
+        sweep.problem = Some("p".into());
+    }
+    let text = plain(&trace(&report));
+    let reasons: Vec<_> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("start "))
+        .skip(1)
+        .map_while(|line| line.strip_prefix("          "))
+        .collect();
+    let expected = [
+        "/usr/local/bin/docker-entrypoint....used at the start and is forgotten",
+        "3 directories were too deep or too many to look into",
+        "/usr/sbin/nginx (run at the start) is still known",
+        "/etc/ld.so.cache (run at the start) is still known",
+        "/etc/passwd (run at the start) is still known",
+        "the kernel looked through 7000000... container for memory to give back",
+        "it has run for 1 min 30 s",
+    ];
+    assert_eq!(reasons, expected);
+    assert_eq!(text.lines().count(), MAX_LINES, "{text}");
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
 }
 
 #[test]
