@@ -309,6 +309,11 @@ async fn events_of_the_image_arrive_whatever_its_name() {
         let mut seen = Vec::new();
         while seen.len() < expected.len() * 3 {
             let event = events.next().await.unwrap().unwrap();
+            // Other trials have containers of their own, which may be gone too soon to be asked whose they are.
+            if event.kind == ContainerEventKind::Vanished {
+                assert_ne!(event.image_id, tag);
+                continue;
+            }
             assert_eq!(event.image_id, image.id);
             seen.push((event.id, event.kind));
         }
