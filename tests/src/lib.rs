@@ -21,6 +21,7 @@
 mod browser;
 mod client;
 mod container;
+mod containerd;
 pub mod crafted;
 mod deadline;
 mod engine;
@@ -41,6 +42,7 @@ pub mod workload;
 pub use crate::browser::Browser;
 pub use crate::client::http;
 pub use crate::container::Container;
+pub use crate::containerd::Containerd;
 pub use crate::deadline::Deadline;
 pub use crate::engine::Engine;
 pub use crate::ground::{Ground, complete, found};

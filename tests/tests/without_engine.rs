@@ -1,4 +1,4 @@
-//! Containers that no engine tells slim about: of plain runc, and of Podman.
+//! Containers that no engine tells slim about: of plain runc, of plain containerd, and of Podman.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use slim_host::capture::Capture;
-use slim_tests::{Deadline, Engine, Image, Missing, Scratch, Slim, complete, kernel, require};
+use slim_tests::{Containerd, Deadline, Engine, Image, Missing, Scratch, Slim, complete, kernel, require};
 
-/// What was found in /first, /srv and /bin of slim-test/static by the programs of the image itself.
+/// What was found in /first, /srv and /bin of slim-test/static: seen, or resolved before the trace.
 fn found(capture: &Capture) -> BTreeSet<String> {
     slim_tests::found(capture, &["/first/", "/srv/", "/bin/"], |_| true)
 }
@@ -101,6 +101,14 @@ impl Drop for Runc {
     }
 }
 
+/// The control group of a process.
+fn group_of(pid: &str) -> Result<String> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    // Where there are several hierarchies, some do not tell containers apart.
+    let own = groups.lines().filter_map(|line| line.rsplit(':').next()).max_by_key(|path| path.len());
+    own.map(str::to_owned).context("a process in no group")
+}
+
 /// The layer directory of an image of one layer, and the engine's data root.
 fn layer(engine: &Engine, image: &str) -> Result<(String, String), Missing> {
     let inspect = engine.inspect("image", image).map_err(|error| Missing(format!("{error:#}")))?;
@@ -137,14 +145,17 @@ fn a_container_of_plain_runc_is_traced_by_process_and_by_group() -> Result<()> {
     let run = alone(&words, &runc.exec("/first/001"));
     let says = String::from_utf8_lossy(&run.stdout).into_owned();
     assert!(says.contains("next      slim build IMAGE --from"), "{run}");
+    assert!(
+        says.contains("; no new start of it can be followed, since its control group bears no id"),
+        "{run}"
+    );
     assert_eq!(found(&complete(&by_pid)?), set(["/bin/first", "/bin/serve", "/first/001"]));
 
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    let own = groups.lines().filter_map(|line| line.rsplit(':').next()).max_by_key(|path| path.len());
-    let by_group = scratch.file("group.slim");
-    let group = own.context("a process in no group")?;
-    alone(&["trace", "--cgroup", group, "--storage", &storage, "-o", &by_group], &runc.exec("/first/002"));
-    assert_eq!(found(&complete(&by_group)?), set(["/bin/first", "/bin/serve", "/first/002"]));
+    let (group, by_group) = (group_of(&pid)?, scratch.file("group.slim"));
+    alone(&["trace", "--cgroup", &group, "--storage", &storage, "-o", &by_group], &runc.exec("/first/002"));
+    // The sweep knows what was opened and closed before.
+    let twice = set(["/bin/first", "/bin/serve", "/first/001", "/first/002"]);
+    assert_eq!(found(&complete(&by_group)?), twice);
 
     // The engine has the image, and the fingerprint of its files says that it is this one; another is refused.
     let target = Image::reserve(&engine, "runc");
@@ -172,6 +183,38 @@ fn a_container_of_plain_runc_is_traced_by_process_and_by_group() -> Result<()> {
         let refused = slim.run(["build", &other, "--tag", "x", "--dry-run", "--from", &by_pid]).expect(2);
         assert!(refused.stderr.contains("is of other files than those of"), "{refused}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_container_of_plain_containerd_is_traced_by_process_and_by_group() -> Result<()> {
+    if !kernel::can_run() {
+        return Ok(());
+    }
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("static"));
+    let slim = require!(Slim::find(&engine));
+    let (containerd, scratch) = (require!(Containerd::start(&engine, &source)?), Scratch::new()?);
+    let pid = containerd.pid()?;
+    let storage = containerd.storage();
+    let trace = |what: [&str; 2], file: &str, opened: &str| {
+        let words = ["trace", what[0], what[1], "--storage", &storage, "-o", file, "--"];
+        let mut command = slim.command(words);
+        command.args(containerd.exec(opened)).env("DOCKER_HOST", "unix:///nonexistent");
+        slim_tests::Run::of(&mut command).expect(0);
+    };
+
+    let (by_pid, by_group) = (scratch.file("pid.slim"), scratch.file("group.slim"));
+    trace(["--pid", &pid], &by_pid, "/first/001");
+    assert_eq!(found(&complete(&by_pid)?), set(["/bin/first", "/bin/serve", "/first/001"]));
+    trace(["--cgroup", &group_of(&pid)?], &by_group, "/first/002");
+    let twice = set(["/bin/first", "/bin/serve", "/first/001", "/first/002"]);
+    assert_eq!(found(&complete(&by_group)?), twice);
+
+    // The files are those of the image that the engine has.
+    let target = Image::reserve(&engine, "containerd");
+    slim.run(["build", &source, "--tag", target.tag(), "--from", &by_pid, "--from", &by_group]).expect(0);
+    assert!(target.entries()?.contains_key(b"first/002".as_slice()));
     Ok(())
 }
 
@@ -263,12 +306,20 @@ fn a_container_of_podman_is_traced_without_its_engine() -> Result<()> {
     let told = ran(Podman::command().args(inspect))?;
     let (pid, id) = told.split_once(' ').context("two words")?;
 
-    let file = scratch.file("podman.slim");
-    let exec = ["podman", "--runtime", "runc", "exec", &podman.name, "/bin/first", "/first/001"];
-    let run = slim.run(["trace", "--pid", pid, "--output", &file, "--"].into_iter().chain(exec)).expect(0);
     let short = id.get(..12).context("an id has 64 digits")?;
-    assert!(run.stdout.starts_with(format!("traced {short}\n").as_bytes()), "{run}");
-    assert_eq!(found(&complete(&file)?), set(["/bin/first", "/bin/serve", "/first/001"]));
+    let traced = |option: &str, place: &str, file: &str, opened: &str| {
+        let exec = ["podman", "--runtime", "runc", "exec", &podman.name, "/bin/first", opened];
+        let words = ["trace", option, place, "--output", file, "--"];
+        let run = slim.run(words.into_iter().chain(exec)).expect(0);
+        assert!(run.stdout.starts_with(format!("traced {short}\n").as_bytes()), "{run}");
+        complete(file).map(|capture| found(&capture))
+    };
+    let file = scratch.file("podman.slim");
+    let once = set(["/bin/first", "/bin/serve", "/first/001"]);
+    assert_eq!(traced("--pid", pid, &file, "/first/001")?, once);
+    // The sweep knows what was opened and closed before.
+    let twice = set(["/bin/first", "/bin/serve", "/first/001", "/first/002"]);
+    assert_eq!(traced("--cgroup", &group_of(pid)?, &scratch.file("group.slim"), "/first/002")?, twice);
 
     // Podman stored the image anew; its files are those of the other engine all the same.
     slim.run(["build", &source, "--dry-run", "--tag", "slim-e2e-podman:x", "--from", &file]).expect(0);
