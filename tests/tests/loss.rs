@@ -1,13 +1,15 @@
 //! What is lost is counted, said, and never taken for "not used".
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::Result;
-use rustix::process::Signal;
+use anyhow::{Error, Result};
+use rustix::{io::Errno, process::Signal};
 use serde_json::json;
-use slim_host::capture::{self, Status};
-use slim_tests::{Container, Deadline, Engine, Image, Run, Scratch, Slim, Started, require};
+use slim_host::capture::{self, AccessKey, AccessKind, Capture, Outcome, Status};
+use slim_tests::{
+    Container, Deadline, Engine, Ground, Image, Run, Scratch, Slim, Started, complete, require,
+};
 
 /// A ring of one page holds some dozens of events: a tight loop over a thousand files overruns it.
 const TINY_RING: (&str, &str) = ("SLIM_TEST_RING_BYTES", "4096");
@@ -107,5 +109,59 @@ fn a_killed_trace_leaves_what_it_saw() -> Result<()> {
     assert!(run.stderr.contains("the capture is incomplete (its trace was cut short)"), "{run}");
     slim.run(build.into_iter().chain(["--allow-incomplete"])).expect(0);
     assert!(target.entries()?.contains_key(b"first/001".as_slice()));
+    Ok(())
+}
+
+/// Accesses of which there is room in a table that is full as soon as a program works.
+const TINY_TABLE: u64 = 16;
+
+/// What a whole trace counted, as its report and its capture tell.
+fn told(run: &Run, capture: &Capture) -> BTreeMap<String, u64> {
+    let report = &run.json()["capture"];
+    assert_eq!((&report["status"], &report["loss"]), (&json!("complete"), &json!([])), "{run}");
+    assert_eq!(report["counts"], json!(capture.header.counts), "{run}");
+    capture.header.counts.clone()
+}
+
+/// The accesses of a capture that the kernel's table counts, with their counts: not what processes held, nor names that do
+/// not exist.
+fn counted(capture: &Capture) -> BTreeMap<&AccessKey, u64> {
+    let is_counted = |key: &AccessKey| {
+        key.kind != AccessKind::Snapshot && key.outcome != Outcome::Failed(Errno::NOENT.raw_os_error())
+    };
+    let counted = capture.accesses.iter().filter(|(key, _)| is_counted(key));
+    counted.map(|(key, record)| (key, record.count)).collect()
+}
+
+#[test]
+fn what_is_no_loss_is_counted_and_adds_up() -> Result<()> {
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
+    let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
+    let trace = |file: &str, table: Option<u64>| {
+        let words = ["trace", container.name(), "--no-sweep", "--format", "json", "--output", file];
+        let exec = ["--", "docker", "exec", container.name(), "/bin/loop", "open", "/many", "1000", "3"];
+        let mut command = slim.command(words.into_iter().chain(exec));
+        command.envs(table.map(|entries| ("SLIM_TEST_SEEN_ENTRIES", entries.to_string())));
+        Ok::<_, Error>((Run::of(&mut command).expect(0), complete(file)?))
+    };
+
+    // No link leads anywhere in this image, so each key of the table is one access of the capture.
+    let (run, capture) = trace(&scratch.file("usual.slim"), None)?;
+    let (counts, accesses) = (told(&run, &capture), counted(&capture));
+    let of = |name: &str| counts[name];
+    assert_eq!(of("seen") - of("duplicate"), accesses.len() as u64, "{run}");
+    assert_eq!(of("seen"), accesses.values().sum::<u64>(), "{run}");
+    assert!(of("duplicate") >= 2000 && of("emitted") >= accesses.len() as u64, "{run}");
+    assert_eq!((of("map_full"), of("path_too_long_elsewhere"), of("absent_dropped")), (0, 0, 0), "{run}");
+
+    // What finds no room in the table is sent all the same.
+    let (run, capture) = trace(&scratch.file("full.slim"), Some(TINY_TABLE))?;
+    let (counts, accesses) = (told(&run, &capture), counted(&capture));
+    assert_eq!(slim_tests::found(&capture, &["/many/"], |_| true).len(), 1000, "{run}");
+    let of = |name: &str| counts[name];
+    assert_eq!(of("seen") - of("duplicate"), TINY_TABLE, "{run}");
+    assert!(of("map_full") > 0, "{run}");
+    let sent_without = accesses.len() as u64 - TINY_TABLE;
+    assert!(of("map_full") >= sent_without && of("emitted") >= TINY_TABLE + of("map_full"), "{run}");
     Ok(())
 }
