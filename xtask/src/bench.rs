@@ -4,6 +4,7 @@
 //! medians count. Verdicts are computed, and what loses stays in the tables. `--write` puts them into docs/bench.md.
 
 mod hooks;
+mod pairs;
 mod programs;
 mod servers;
 mod service;
@@ -16,7 +17,8 @@ mod writing;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
@@ -36,7 +38,7 @@ const PACKAGES: &[&str] = &["bpftrace", "redis-tools", "strace", "wrk"];
 pub(crate) struct Options {
     /// What to measure (all by default).
     names: Vec<Part>,
-    /// Measurements of each kind; the median counts.
+    /// Measurements of each kind, each of several turns where others on the machine disturb; the median counts.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// Seconds for which the agent is made to work.
@@ -79,16 +81,27 @@ impl Ground {
     fn prepare(options: &Options) -> Result<Self> {
         let engine = setup::run()?;
         setup::packages(PACKAGES)?;
+        mount_tracefs()?;
         let slim = options.slim.clone().map_or_else(build::slim, Ok)?;
-        let floor = build::development_program("slim-tests", "slim-floor")?;
-        Ok(Self { engine, programs: Programs { slim, floor } })
+        let [floor, fanotify] =
+            ["slim-floor", "slim-fanotify"].map(|name| build::development_program("slim-tests", name));
+        Ok(Self { engine, programs: Programs { slim, floor: floor?, fanotify: fanotify? } })
     }
+}
+
+/// bpftrace finds tracepoints there, and does not mount it; slim has no use for it.
+fn mount_tracefs() -> Result<()> {
+    let place = Path::new("/sys/kernel/tracing");
+    if place.join("events").is_dir() {
+        return Ok(());
+    }
+    process::quiet(Command::new("mount").args(["-t", "tracefs", "tracefs"]).arg(place))
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let parts = if options.names.is_empty() { Part::value_variants() } else { &options.names };
     let ground = if parts == [Part::Hooks] { None } else { Some(Ground::prepare(options)?) };
-    let mut text = conditions()?;
+    let mut text = conditions(ground.as_ref())?;
     println!("{text}");
     let begun = Instant::now();
     let mut failed = Vec::new();
@@ -139,14 +152,22 @@ impl Part {
 }
 
 /// The page's beginning: the machine and the versions.
-fn conditions() -> Result<String> {
+fn conditions(ground: Option<&Ground>) -> Result<String> {
     let version = |program: &str, argument: &str| {
-        let said = process::output(std::process::Command::new(program).arg(argument)).unwrap_or_default();
+        let said = process::output(Command::new(program).arg(argument)).unwrap_or_default();
         let words = said.lines().next().unwrap_or_default().split_whitespace();
         let number = words
             .into_iter()
             .find(|word| word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()));
         format!("{program} {}", number.unwrap_or("?").trim_start_matches('v').trim_end_matches(','))
+    };
+    let engine = match ground {
+        Some(Ground { engine, .. }) => {
+            let server =
+                process::output(engine.docker().args(["version", "--format", "{{.Server.Version}}"]))?;
+            format!("Docker {server}")
+        }
+        None => "no engine".to_owned(),
     };
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let kernel: Vec<&str> = release.trim().split(['.', '-']).take(2).collect();
@@ -155,7 +176,7 @@ fn conditions() -> Result<String> {
         "# What slim costs\n\nMade by `cargo xtask bench --write`. Rows that slim loses stay.\n\nMachine: {cores} cores, \
          Linux {}, {}, {}, {}. Load average at the begin: {}.\n\n",
         kernel.join("."),
-        version("docker", "--version"),
+        engine,
         version("strace", "--version"),
         version("bpftrace", "--version"),
         load()?

@@ -18,29 +18,46 @@ use crate::{Container, Missing};
 #[derive(Debug)]
 pub struct Watch(Fanotify);
 
+/// A group that is notified of what is opened and executed on the root file system of this process, and does not wait when
+/// it is read; `more` says what else it is.
+///
+/// # Errors
+/// The kernel or our privileges do not suffice.
+pub fn group(pid: u32, more: InitFlags) -> Result<Fanotify> {
+    let init = InitFlags::FAN_CLASS_NOTIF | InitFlags::FAN_NONBLOCK | InitFlags::FAN_CLOEXEC;
+    // An event opens its file once more, for us; of a FIFO that must not wait for the other side.
+    let events = EventFFlags::O_RDONLY | EventFFlags::O_NONBLOCK | EventFFlags::O_CLOEXEC;
+    let group = Fanotify::init(init | more, events).context("fanotify_init")?;
+    let root = fs::File::open(format!("/proc/{pid}/root"))?;
+    let mark = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
+    let mask = MaskFlags::FAN_OPEN | MaskFlags::FAN_OPEN_EXEC | MaskFlags::FAN_ONDIR;
+    group.mark(mark, mask, &root, None::<&str>).context("fanotify_mark")?;
+    Ok(group)
+}
+
 impl Watch {
     /// Marks the root file system of `container`, which runs.
     ///
     /// # Errors
     /// The kernel or our privileges do not suffice.
     pub fn on(container: &Container<'_>) -> Result<Self, Missing> {
-        Self::mark(container)
-            .map_err(|error| Missing(format!("fanotify cannot watch a container: {error:#}")))
+        Self::told(container.pid().and_then(Self::mark))
     }
 
-    fn mark(container: &Container<'_>) -> Result<Self> {
-        let init = InitFlags::FAN_CLASS_NOTIF
-            | InitFlags::FAN_UNLIMITED_QUEUE
-            | InitFlags::FAN_NONBLOCK
-            | InitFlags::FAN_CLOEXEC;
-        // An event opens its file once more, for us; of a FIFO that must not wait for the other side.
-        let events = EventFFlags::O_RDONLY | EventFFlags::O_NONBLOCK | EventFFlags::O_CLOEXEC;
-        let group = Fanotify::init(init, events).context("fanotify_init")?;
-        let root = fs::File::open(format!("/proc/{}/root", container.pid()?))?;
-        let mark = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
-        let mask = MaskFlags::FAN_OPEN | MaskFlags::FAN_OPEN_EXEC | MaskFlags::FAN_ONDIR;
-        group.mark(mark, mask, &root, None::<&str>).context("fanotify_mark")?;
-        Ok(Self(group))
+    /// Marks the root file system of this process.
+    ///
+    /// # Errors
+    /// The kernel or our privileges do not suffice.
+    pub fn of_process(pid: i32) -> Result<Self, Missing> {
+        Self::told(Self::mark(pid.cast_unsigned()))
+    }
+
+    fn told(marked: Result<Self>) -> Result<Self, Missing> {
+        marked.map_err(|error| Missing(format!("fanotify cannot watch a container: {error:#}")))
+    }
+
+    fn mark(pid: u32) -> Result<Self> {
+        group(pid, InitFlags::FAN_UNLIMITED_QUEUE).map(Self)
     }
 
     /// What was opened since.

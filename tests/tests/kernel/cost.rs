@@ -1,5 +1,5 @@
-//! What the hooks cost a program that does nothing but open or examine files, and what empty programs on the same hooks
-//! cost it, below which nobody gets.
+//! What the hooks cost a program that does nothing but open or examine files, or make calls that name none, and what empty
+//! programs on the same hooks cost it, below which nobody gets.
 //!
 //! Measured on demand. Natively by the clock, on a quiet machine:
 //! `cargo nextest run -p slim-tests --run-ignored only -E 'test(cost::)' --success-output immediate`.
@@ -21,7 +21,7 @@ const FILES: usize = 1_000;
 /// those that come after it.
 const REPEATS: usize = 8;
 
-const WORK: [&str; 2] = ["open", "stat"];
+const WORK: [&str; 3] = ["open", "stat", "read"];
 
 /// Who watches while it is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::pairs::{Pairs, TOGETHER, Turn, typical, undisturbed};
 use super::stage::{self, Container, Image, Under};
-use super::table::{Goal, Table, median, ratio};
-use super::watcher::{ALL, Programs, Watch, Watcher, until};
+use super::table::{Goal, Limit, Table, ratio};
+use super::watcher::{ALL, Programs, Watch, Watcher, said_of, turns, until};
 use crate::engine::Endpoint;
 use crate::process;
 
@@ -14,9 +15,51 @@ pub(super) const REDIS: [&str; 8] =
     ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--daemonize"];
 pub(super) const NGINX: [&str; 3] = ["nginx", "-g", "daemon off;"];
 
-/// What is measured; all but the last are rates.
-const ROWS: [&str; 4] = ["redis GET", "redis SET", "nginx", "nginx p99"];
-const UNITS: [&str; 4] = ["/s", "/s", "/s", " us"];
+/// What is measured: nanoseconds of a request, and of the slowest hundredth the least. The former are shown as rates.
+pub(super) const ROWS: [(&str, Shown); 4] = [
+    ("redis GET", Shown::AsRate),
+    ("redis SET", Shown::AsRate),
+    ("nginx", Shown::AsRate),
+    ("nginx p99", Shown::AsTime),
+];
+
+/// How a row shows its times.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// In requests a second.
+    AsRate,
+    /// In microseconds.
+    AsTime,
+}
+
+impl Shown {
+    /// How many turns count at their fastest. It is for what disturbs now and then that one looks at slow requests.
+    pub(super) fn together(self) -> usize {
+        match self {
+            Shown::AsRate => TOGETHER,
+            Shown::AsTime => 1,
+        }
+    }
+
+    /// What is usual of these turns.
+    pub(super) fn value(self, turns: &[Turn]) -> String {
+        let typical = typical(turns, self.together());
+        match self {
+            Shown::AsRate => format!("{:.0}/s", 1e9 / typical),
+            Shown::AsTime => format!("{:.0} us", typical / 1e3),
+        }
+    }
+
+    pub(super) fn pairs(self, times: Pairs) -> Pairs {
+        match self {
+            Shown::AsRate => times.inverted(),
+            Shown::AsTime => times,
+        }
+    }
+}
+
+/// Runs of redis-benchmark in a turn.
+const RUNS: usize = 4;
 
 /// The least that slim must leave of the untraced rate.
 const RATE: f64 = 0.97;
@@ -36,83 +79,97 @@ pub(super) fn measure(engine: &Endpoint, programs: &Programs, rounds: usize) -> 
         until("the server answers", || {
             std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(1)).ok()
         })?;
+        container.pin(SERVER)?;
     }
-    let mut measured: [[Vec<f64>; ALL.len()]; ROWS.len()] = Default::default();
-    for round in 0..rounds {
-        for turn in 0..ALL.len() {
-            let column = (round + turn) % ALL.len();
-            let watcher = ALL[column];
-            let strace = watcher == Watcher::Strace;
-            let (redis, nginx) = if strace { (&slow_redis, &slow_nginx) } else { (&redis, &nginx) };
-            let watch = Watch::attach(watcher, programs, redis)?;
-            let [get, set] = redis_rates(redis)?;
-            watch.end()?;
-            let watch = Watch::attach(watcher, programs, nginx)?;
-            let [rate, slowest] = wrk(nginx)?;
-            watch.end()?;
-            for (row, value) in measured.iter_mut().zip([get, set, rate, slowest]) {
-                row[column].push(value);
-            }
+    let mut measured: [[Vec<Turn>; ALL.len()]; ROWS.len()] = Default::default();
+    for column in turns(rounds) {
+        let watcher = ALL[column];
+        let strace = watcher == Watcher::Strace;
+        let (redis, nginx) = if strace { (&slow_redis, &slow_nginx) } else { (&redis, &nginx) };
+        let watch = Watch::attach(watcher, programs, redis)?;
+        let [get, set] = redis_times(redis)?;
+        watch.end()?;
+        let watch = Watch::attach(watcher, programs, nginx)?;
+        let [request, slowest] = wrk(nginx)?;
+        watch.end()?;
+        for (row, time) in measured.iter_mut().zip([get, set, request, slowest]) {
+            row[column].push(vec![time]);
         }
     }
     Ok(table(&measured, rounds))
 }
 
-fn table(measured: &[[Vec<f64>; ALL.len()]], rounds: usize) -> Table {
+fn table(measured: &[[Vec<Turn>; ALL.len()]], rounds: usize) -> Table {
     let titles = ALL.map(Watcher::title);
     let mut table = Table::new(
         "What a traced server pays",
-        &format!(
-            "Medians of {rounds}, in turns; times the untraced. redis-benchmark with 50 clients, wrk with 16 \
-             connections, on the same machine. Rates: more is better; p99 is the latency of one in a hundred: less is."
-        ),
+        &format!("{} {DRIVEN}", said_of(rounds)),
         &[&["server"], &titles[..]].concat(),
     );
-    for ((title, unit), row) in ROWS.iter().zip(UNITS).zip(measured) {
-        let medians = row.each_ref().map(|values| median(values));
-        let ratios = medians.map(|value| value / medians[0]);
-        let others = ratios.iter().skip(1).map(|value| ratio(*value));
-        table.row(
-            [(*title).to_owned(), format!("{:.0}{unit}", medians[0])].into_iter().chain(others).collect(),
-        );
-        if unit == "/s" {
-            table.goal(
-                Goal::least(&format!("{title}, slim (A)"), Watcher::Calls.of(&ratios), RATE).against(&row[0]),
-            );
-            table.goal(
-                Goal::least(&format!("{title}, sweep-only"), Watcher::Sweep.of(&ratios), RATE)
-                    .against(&row[0]),
-            );
+    for ((title, shown), row) in ROWS.into_iter().zip(measured) {
+        let pairs = |watcher: Watcher| shown.pairs(watcher.pairs(row, shown.together()));
+        let others = ALL.into_iter().skip(1).map(|watcher| ratio(pairs(watcher).median()));
+        table.row([title.to_owned(), shown.value(&row[0])].into_iter().chain(others).collect());
+        if shown == Shown::AsRate {
+            for (watcher, name) in [(Watcher::Calls, "slim (A)"), (Watcher::Sweep, "sweep-only")] {
+                table.goal(Goal::of_pairs(&format!("{title}, {name}"), &pairs(watcher), Limit::Least(RATE)));
+            }
         }
     }
     table
 }
 
-/// GET and SET a second.
-pub(super) fn redis_rates(container: &Container<'_>) -> Result<[f64; 2]> {
-    let mut command = Command::new("redis-benchmark");
-    command.args(["-h", &container.address()?, "-t", "set,get", "-n", "60000", "--csv"]);
-    let said = process::output(&mut command)?;
-    let rate = |name: &str| -> Result<f64> {
-        let line = said.lines().find(|line| line.starts_with(&format!("\"{name}\"")));
-        let cell = line.and_then(|line| line.split(',').nth(1)).map(|cell| cell.trim_matches('"'));
-        cell.and_then(|cell| cell.parse().ok()).with_context(|| format!("redis-benchmark said {said:?}"))
-    };
-    Ok([rate("GET")?, rate("SET")?])
+/// How servers are driven, in the words of a page.
+pub(super) const DRIVEN: &str = "redis-benchmark with 50 clients, the best of a few runs; wrk with 16 connections, for a second. The servers are pinned to \
+     one processor, what drives them to the others; who watches is not. Rates: more is better; p99 is the latency of one in a \
+     hundred, of single turns: less is.";
+
+/// The processor that servers run on.
+pub(super) const SERVER: usize = 0;
+
+/// A program that drives servers, on the other processors: who shares one with whom is luck, and differs by more than what
+/// is to be measured.
+fn driver(program: &str) -> Command {
+    let last = std::thread::available_parallelism().map_or(0, |count| count.get() - 1);
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &format!("{}-{last}", last.min(SERVER + 1)), program]);
+    command
 }
 
-/// Requests a second, and the latency of the slowest hundredth in microseconds.
+/// Nanoseconds of a GET and of a SET, of a few short runs the fastest.
+pub(super) fn redis_times(container: &Container<'_>) -> Result<[f64; 2]> {
+    let address = container.address()?;
+    let (mut get, mut set) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let mut command = driver("redis-benchmark");
+        command.args(["-h", &address, "-t", "set,get", "-n", "20000", "--csv"]);
+        let said = process::output(&mut command)?;
+        let time = |name: &str| -> Result<f64> {
+            let line = said.lines().find(|line| line.starts_with(&format!("\"{name}\"")));
+            let cell = line.and_then(|line| line.split(',').nth(1)).map(|cell| cell.trim_matches('"'));
+            let rate: Option<f64> = cell.and_then(|cell| cell.parse().ok());
+            rate.map(|rate| 1e9 / rate).with_context(|| format!("redis-benchmark said {said:?}"))
+        };
+        get.push(time("GET")?);
+        set.push(time("SET")?);
+    }
+    Ok([undisturbed(get), undisturbed(set)])
+}
+
+/// Nanoseconds of a request, and the latency of the slowest hundredth.
 pub(super) fn wrk(container: &Container<'_>) -> Result<[f64; 2]> {
-    let mut command = Command::new("wrk");
+    let mut command = driver("wrk");
     command.args(["-t", "1", "-c", "16", "-d", "1s", "--latency"]);
     let said = process::output(command.arg(format!("http://{}/", container.address()?)))?;
     let word = |before: &str| said.lines().find_map(|line| line.trim().strip_prefix(before)).map(str::trim);
     let time = |text: &str| {
         let (number, unit) = text.split_at(text.find(char::is_alphabetic)?);
-        let scale = [("us", 1.0), ("ms", 1e3), ("s", 1e6)].into_iter().find(|(name, _)| *name == unit)?.1;
+        let scale = [("us", 1e3), ("ms", 1e6), ("s", 1e9)].into_iter().find(|(name, _)| *name == unit)?.1;
         Some(number.parse::<f64>().ok()? * scale)
     };
     let rate = word("Requests/sec:").and_then(|rate| rate.parse().ok());
     let slowest = word("99%").and_then(time);
-    rate.zip(slowest).map(|(rate, slowest)| [rate, slowest]).with_context(|| format!("wrk said {said:?}"))
+    rate.zip(slowest)
+        .map(|(rate, slowest): (f64, f64)| [1e9 / rate, slowest])
+        .with_context(|| format!("wrk said {said:?}"))
 }

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -158,6 +158,24 @@ impl<'e> Container<'e> {
         process::output(&mut inspect)
     }
 
+    /// Its first process.
+    pub(super) fn pid(&self) -> Result<String> {
+        process::output(self.engine.docker().args(["inspect", "--format", "{{.State.Pid}}", &self.name]))
+    }
+
+    /// Lets all that runs in it, and what that starts, use this processor alone; not strace, which watches it.
+    pub(super) fn pin(&self, processor: usize) -> Result<()> {
+        let mut top = self.engine.docker();
+        let said = process::output(top.args(["top", &self.name, "-e", "-o", "pid,comm"]))?;
+        let processes = said.lines().skip(1).filter_map(|line| line.trim().split_once(' '));
+        for (pid, _) in processes.filter(|(_, name)| name.trim() != "strace") {
+            let mut taskset = Command::new("taskset");
+            taskset.args(["--all-tasks", "--cpu-list", "--pid", &processor.to_string(), pid.trim()]);
+            process::quiet(&mut taskset)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn engine(&self) -> &Endpoint {
         self.engine
     }
@@ -218,11 +236,9 @@ impl Drop for Shell<'_> {
     }
 }
 
-/// Copies a file or directory of an image to `to`, unless it is there.
+/// Copies a file or directory of an image to `to`, in place of what an earlier image left there.
 pub(super) fn copy_out(engine: &Endpoint, image: Image, from: &str, to: &Path) -> Result<()> {
-    if to.exists() {
-        return Ok(());
-    }
+    process::quiet(Command::new("rm").args(["-rf", "--"]).arg(to))?;
     let container = Container::created(engine, image.tag(), "sh")?;
     let source = format!("{}:{from}", container.name);
     process::quiet(engine.docker().args(["cp", &source]).arg(to))

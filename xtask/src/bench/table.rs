@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::pairs::Pairs;
+
 /// A table with the goals that it has to show.
 pub(super) struct Table {
     title: String,
@@ -17,8 +19,8 @@ pub(super) struct Goal {
     what: String,
     value: f64,
     limit: Limit,
-    /// How much the measurements of what it is compared to differ among themselves, as a part of their median.
-    spread: f64,
+    /// The 95 % interval of a median; the value alone, where it is none.
+    band: [f64; 2],
 }
 
 /// A side of a number.
@@ -32,31 +34,36 @@ pub(super) enum Limit {
 
 impl Goal {
     pub(super) fn most(what: &str, value: f64, limit: f64) -> Self {
-        Self { what: what.to_owned(), value, limit: Limit::Most(limit), spread: 0.0 }
+        Self { what: what.to_owned(), value, limit: Limit::Most(limit), band: [value; 2] }
     }
 
     pub(super) fn least(what: &str, value: f64, limit: f64) -> Self {
-        Self { what: what.to_owned(), value, limit: Limit::Least(limit), spread: 0.0 }
+        Self { what: what.to_owned(), value, limit: Limit::Least(limit), band: [value; 2] }
     }
 
-    /// The goal of a ratio to `values`: where those differ by more than the goal allows, there is no verdict.
-    pub(super) fn against(self, values: &[f64]) -> Self {
-        Self { spread: spread(values), ..self }
+    /// The goal of the median of `pairs`: where not all of its band is on one side of the limit, there is no verdict.
+    pub(super) fn of_pairs(what: &str, pairs: &Pairs, limit: Limit) -> Self {
+        Self { what: what.to_owned(), value: pairs.median(), limit, band: pairs.band() }
     }
 
     fn line(&self) -> String {
-        let (side, limit, met) = match self.limit {
-            Limit::Most(limit) => ("at most", limit, self.value <= limit),
-            Limit::Least(limit) => ("at least", limit, self.value >= limit),
+        let (side, limit) = match self.limit {
+            Limit::Most(limit) => ("at most", limit),
+            Limit::Least(limit) => ("at least", limit),
         };
         // A value that is not a number meets nothing.
-        let undecided = self.spread > (limit - 1.0).abs();
-        let verdict = match met {
-            _ if undecided => {
-                format!("undecided, the untraced alone differs by {:.0} %", 100.0 * self.spread)
+        let meets = |value: f64| match self.limit {
+            Limit::Most(limit) => value <= limit,
+            Limit::Least(limit) => value >= limit,
+        };
+        let [low, high] = self.band;
+        let verdict = match (meets(low), meets(high)) {
+            (true, true) => "met".to_owned(),
+            (false, false) => "**missed**".to_owned(),
+            (true, false) | (false, true) if low.is_infinite() => "undecided, too few rounds".to_owned(),
+            (true, false) | (false, true) => {
+                format!("undecided, it is between {} and {}", digits(low), digits(high))
             }
-            true => "met".to_owned(),
-            false => "**missed**".to_owned(),
         };
         format!("- {}: {}, goal {side} {}: {verdict}", self.what, digits(self.value), digits(limit))
     }
@@ -111,25 +118,26 @@ impl Table {
     }
 }
 
-/// The middle of `values`; not a number where there are none.
-pub(super) fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// The distance of the quartiles as a part of the median.
-fn spread(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |quarters: usize| sorted.get((sorted.len().saturating_sub(1) * quarters + 2) / 4).copied();
-    match (at(1), at(3)) {
-        (Some(first), Some(third)) => (third - first) / median(values),
-        (None, _) | (_, None) => 0.0,
-    }
-}
-
 /// A ratio as a cell; a dash where it was not measured.
 pub(super) fn ratio(value: f64) -> String {
     if value.is_nan() { "-".to_owned() } else { format!("{value:.2}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts() {
+        let line = |pairs: &[f64]| {
+            let pairs = Pairs::from(pairs.to_vec());
+            Goal::of_pairs("x", &pairs, Limit::Least(0.97)).line()
+        };
+        assert_eq!(line(&[0.98, 0.99, 1.0, 1.0, 1.0, 1.0]), "- x: 1.00, goal at least 0.97: met");
+        assert_eq!(line(&[0.99; 5]), "- x: 0.99, goal at least 0.97: undecided, too few rounds");
+        assert_eq!(line(&[0.9; 6]), "- x: 0.90, goal at least 0.97: **missed**");
+        let undecided = "- x: 1.00, goal at least 0.97: undecided, it is between 0.90 and 1.00";
+        assert_eq!(line(&[0.9, 0.99, 1.0, 1.0, 1.0, 1.0]), undecided);
+        assert_eq!(Goal::most("y", f64::NAN, 1.0).line(), "- y: NaN, goal at most 1.00: **missed**");
+    }
 }

@@ -10,19 +10,16 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::servers::{NGINX, REDIS, redis_rates, wrk};
+use super::pairs::{Pairs, TOGETHER, Turn};
+use super::servers::{DRIVEN, NGINX, REDIS, ROWS, SERVER, Shown, redis_times, wrk};
 use super::stage::{self, Container};
-use super::table::{Goal, Table, median, ratio};
+use super::table::{Goal, Limit, Table, ratio};
 use super::watcher::{Programs, until};
 use crate::engine::Endpoint;
 use crate::{images, process};
 
 /// The least that a watch must leave of the unwatched rate.
 const RATE: f64 = 0.98;
-
-/// What is measured; all but the last are rates.
-const ROWS: [(&str, &str); 4] =
-    [("redis GET", "/s"), ("redis SET", "/s"), ("nginx", "/s"), ("nginx p99", " us")];
 
 /// A slim image, removed when dropped.
 struct Slim<'e> {
@@ -99,43 +96,44 @@ pub(super) fn measure(engine: &Endpoint, programs: &Programs, rounds: usize) -> 
         until("the server answers", || {
             std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(1)).ok()
         })?;
+        container.pin(SERVER)?;
     }
-    let mut measured: [[Vec<f64>; 2]; ROWS.len()] = Default::default();
-    for round in 0..rounds {
+    let mut measured: [[Vec<Turn>; 2]; ROWS.len()] = Default::default();
+    for round in 0..TOGETHER * rounds {
         for turn in 0..2 {
             let column = (round + turn) % 2;
-            let rates = |container: &Container<'_>, drive: &dyn Fn(&Container<'_>) -> Result<[f64; 2]>| {
+            let times = |container: &Container<'_>, drive: &dyn Fn(&Container<'_>) -> Result<[f64; 2]>| {
                 let watch = if column == 1 { Some(Watch::attach(programs, container)?) } else { None };
                 let begun = Instant::now();
-                let rates = drive(container)?;
+                let times = drive(container)?;
                 ensure!(begun.elapsed().as_secs_f64() > 0.1, "too short to be measured");
                 watch.map_or(Ok(()), Watch::end)?;
-                Ok(rates)
+                Ok(times)
             };
-            let [get, set] = rates(&redis_container, &|container| redis_rates(container))?;
-            let [rate, slowest] = rates(&nginx_container, &|container| wrk(container))?;
-            for (row, value) in measured.iter_mut().zip([get, set, rate, slowest]) {
-                row[column].push(value);
+            let [get, set] = times(&redis_container, &|container| redis_times(container))?;
+            let [request, slowest] = times(&nginx_container, &|container| wrk(container))?;
+            for (row, value) in measured.iter_mut().zip([get, set, request, slowest]) {
+                row[column].push(vec![value]);
             }
         }
     }
     Ok(table(&measured, rounds))
 }
 
-fn table(measured: &[[Vec<f64>; 2]], rounds: usize) -> Table {
+fn table(measured: &[[Vec<Turn>; 2]], rounds: usize) -> Table {
     let mut table = Table::new(
         "What a watched slim container pays",
         &format!(
-            "Medians of {rounds}, in turns; times the unwatched. The servers of the tests, slim, driven as above. Rates: \
-             more is better; p99 is the latency of one in a hundred: less is."
+            "Medians of {rounds} ratios to the unwatched, each of {TOGETHER} successive turns as above. The servers of the \
+             tests, slim. {DRIVEN}"
         ),
         &["server", "unwatched", "slim watch"],
     );
-    for ((title, unit), [alone, watched]) in ROWS.iter().zip(measured) {
-        let part = median(watched) / median(alone);
-        table.row(vec![(*title).to_owned(), format!("{:.0}{unit}", median(alone)), ratio(part)]);
-        if *unit == "/s" {
-            table.goal(Goal::least(&format!("{title}, watched"), part, RATE).against(alone));
+    for ((title, shown), [alone, watched]) in ROWS.into_iter().zip(measured) {
+        let pairs = shown.pairs(Pairs::of(watched, alone, shown.together()));
+        table.row(vec![title.to_owned(), shown.value(alone), ratio(pairs.median())]);
+        if shown == Shown::AsRate {
+            table.goal(Goal::of_pairs(&format!("{title}, watched"), &pairs, Limit::Least(RATE)));
         }
     }
     table

@@ -8,10 +8,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use super::pairs::median;
 use super::programs::length;
 use super::service::peak_of;
 use super::stage::{self, Container, Image};
-use super::table::{Goal, Table, median};
+use super::table::{Goal, Table};
 use crate::engine::Endpoint;
 use crate::process;
 

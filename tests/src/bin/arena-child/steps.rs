@@ -98,7 +98,7 @@ impl Runner {
             }
             // Examines `many/1001` to `many/LAST` by a string that another thread rewrites to `many/1000`.
             "race" => race::run(number(0)?)?,
-            // Says how many nanoseconds a loop takes: `timed open|stat FILES ROUNDS`.
+            // Says how many nanoseconds a loop takes: `timed open|stat|read FILES ROUNDS`.
             "timed" => {
                 let what = words.first().context("what is timed?")?.to_bytes();
                 let took = timed::run(what, number(1)?, number(2)?)?;

@@ -8,13 +8,14 @@ use slim_tests::kernel::errno;
 
 use crate::raw;
 
-/// Opens and closes (`open`), or examines (`stat`), the files `many/0` to `many/FILES-1` in turn, `rounds` times each; the
-/// nanoseconds that all of it took. The loop itself is a dozen instructions a call.
+/// Opens and closes (`open`), or examines (`stat`), the files `many/0` to `many/FILES-1` in turn, `rounds` times each, or
+/// reads as often (`read`); the nanoseconds that all of it took. The loop itself is a dozen instructions a call, of `read` some dozens.
 pub(crate) fn run(verb: &[u8], files: usize, rounds: usize) -> Result<u128> {
     let pass = match verb {
         b"open" => raw::open_all,
         b"stat" => raw::stat_all,
-        _ => bail!("what is timed: open or stat?"),
+        b"read" => raw::read_all,
+        _ => bail!("what is timed: open, stat or read?"),
     };
     ensure!(files > 0, "a loop over no files");
     let names =
