@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -25,13 +26,11 @@ impl Tree {
     /// # Errors
     /// When it cannot be written.
     pub fn new() -> Result<Self> {
-        let tree = Self { dir: tempfile::Builder::new().prefix("slim-arena-").tempdir()? };
-        fs::create_dir(tree.scratch())?;
+        let tree = Self::empty()?;
         for dir in ["dir/sub", "dir/sub/deep", "bin", "jail/dir", "mnt", "mnt2", "proc", "private", "many"] {
-            fs::create_dir_all(tree.path(dir))?;
+            tree.directory(dir)?;
         }
         for file in [
-            SENTINEL,
             "file",
             "other",
             "dir/file",
@@ -53,13 +52,10 @@ impl Tree {
             ("circle", "circle"),
             ("nowhere", "dangling"),
         ] {
-            symlink(target, tree.path(link))?;
+            tree.symlink(target, link)?;
         }
         fs::hard_link(tree.path("file"), tree.path("hard"))?;
         fs::set_permissions(tree.path("private"), Permissions::from_mode(0o700))?;
-        // The child gives up root in some cases and must still get through the top.
-        fs::set_permissions(tree.lower(), Permissions::from_mode(0o755))?;
-        fs::set_permissions(tree.dir.path(), Permissions::from_mode(0o755))?;
         tree.program("bin/opener", &elf::opener()?)?;
         tree.program("bin/opener32", &elf::opener_i386())?;
         tree.program("bin/script", b"#!/bin/opener\n")?;
@@ -68,6 +64,64 @@ impl Tree {
         tree.program("bin/text", b"no program at all\n")?;
         tree.file("bin/plain")?;
         Ok(tree)
+    }
+
+    /// Makes one that holds the sentinel alone.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn empty() -> Result<Self> {
+        let tree = Self { dir: tempfile::Builder::new().prefix("slim-arena-").tempdir()? };
+        fs::create_dir(tree.scratch())?;
+        fs::create_dir(tree.lower())?;
+        tree.file(SENTINEL)?;
+        // The child gives up root in some cases and must still get through the top.
+        fs::set_permissions(tree.lower(), Permissions::from_mode(0o755))?;
+        fs::set_permissions(tree.dir.path(), Permissions::from_mode(0o755))?;
+        Ok(tree)
+    }
+
+    /// Adds a directory with those above it.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn directory(&self, path: &str) -> Result<()> {
+        fs::create_dir_all(self.path(path)).with_context(|| format!("cannot make {path}"))
+    }
+
+    /// Adds a symlink.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn symlink(&self, target: &str, path: &str) -> Result<()> {
+        symlink(target, self.path(path)).with_context(|| format!("cannot link {path}"))
+    }
+
+    /// Adds a regular file with this content.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn content(&self, path: &str, content: &str) -> Result<()> {
+        fs::write(self.path(path), content).with_context(|| format!("cannot write {path}"))
+    }
+
+    /// Adds a program of this machine, and what it is loaded with, where this machine has them. Directories on the way may
+    /// be symlinks of this tree.
+    ///
+    /// # Errors
+    /// When the program is not there, or cannot be copied.
+    pub fn host_program(&self, path: &str) -> Result<()> {
+        // The loader tells instead of starting the program (ld.so(8)).
+        let told = Command::new(path).env("LD_TRACE_LOADED_OBJECTS", "1").output();
+        let told = String::from_utf8(told.with_context(|| format!("cannot start {path}"))?.stdout)?;
+        for file in told.split_whitespace().filter(|word| word.starts_with('/')).chain([path]) {
+            let copy = self.path(file);
+            if !copy.exists() {
+                fs::create_dir_all(copy.parent().context("a program is in a directory")?)?;
+                fs::copy(file, &copy).with_context(|| format!("cannot copy {file}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Adds `count` files `many/0`, `many/1` and so on.

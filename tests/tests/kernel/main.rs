@@ -15,6 +15,7 @@ mod scope;
 mod snapshot;
 mod sources;
 mod sweep;
+mod workload;
 
 use slim_tests::kernel::{Entry, Plan, Tree};
 

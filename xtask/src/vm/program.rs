@@ -16,6 +16,9 @@ use crate::{build, process};
 /// would fail to load, by an unknown symbol.
 const MODULES: [&str; 1] = ["kernel/fs/overlayfs/overlay"];
 
+/// Programs of this machine that tests run as a container's.
+const WORKLOAD: &str = include_str!("../../../tests/tests/kernel/workload/programs.txt");
+
 /// Skipping in silence is refused, as in any run that counts; what only repeats is repeated less.
 const ENVIRONMENT: &str = "CI=vm\nSLIM_TEST_EMULATED=1\nTMPDIR=/vm/tmp\n";
 
@@ -47,7 +50,8 @@ impl Program {
         let (init, tests, child) =
             (executable("vm-init")?, executable("kernel")?, executable("arena-child")?);
         let mut names = BTreeSet::from([tests.clone(), child.clone()]);
-        for program in [&init, &tests, &child] {
+        names.extend(WORKLOAD.lines().map(PathBuf::from));
+        for program in names.clone().iter().chain([&init]) {
             names.extend(libraries(program)?);
         }
         let files = names.into_iter().map(|name| Ok((name.clone(), read(&name)?))).collect::<Result<_>>()?;
