@@ -12,6 +12,7 @@
 use std::{
     ffi::CStr,
     fs::{self, File},
+    io::stdout,
     process::Command,
 };
 
@@ -21,6 +22,7 @@ use rustix::{
     mount::{MountFlags, mount, mount_bind, mount_move},
     process::{chdir, chroot},
     system::{RebootCommand, finit_module, reboot, uname},
+    termios::tcdrain,
 };
 
 /// What `xtask` waits for, with the release of the kernel behind it.
@@ -57,6 +59,8 @@ fn main() -> Result<()> {
         Ok(()) => println!("\n{SUCCESS} {release}"),
         Err(error) => println!("\nslim-vm: {error:#}"),
     }
+    // A restart does not wait for what the console has not sent yet, up to a page of it (drivers/tty/serial).
+    tcdrain(stdout()).context("cannot wait for the console")?;
     // The machine is started so that this ends it.
     Ok(reboot(RebootCommand::Restart)?)
 }
