@@ -7,8 +7,7 @@ pub const PATH_MAX: usize = 4096;
 pub const NAME_MAX: usize = 255;
 
 /// Steps that the dentry walks of one event take together: one for each name and each mount point, two for each walk.
-/// What needs more is counted as too long, never cut silently. The verifier follows every step, so this bounds load
-/// time; real images stay below 32 a walk.
+/// What needs more is counted as too long, never cut silently. Real images stay below 32 a walk.
 pub const WALK_STEPS: usize = 256;
 
 /// Bytes that all path sections of one event may take together.
@@ -39,12 +38,17 @@ pub const WANTED_ENTRIES: u32 = 1 << 12;
 /// interrupt another.
 pub const VFS_SLOTS: u32 = 8;
 
+/// Programs beside those that report accesses: on system calls and on program starts. Each has scratch memory likewise.
+pub const SCRATCHES_WITHOUT_VFS: u32 = 2;
+
+/// And with them.
+pub const SCRATCHES: u32 = SCRATCHES_WITHOUT_VFS + VFS_SLOTS;
+
 /// Bytes of the event ring: some 30,000 events of usual length between two drains. The agent maps it twice, and
 /// touched pages count as resident, so it is not larger without need. Must be a power of two.
 pub const RING_BYTES: u32 = 8 << 20;
 
-/// Dentries that one call of the sweep visits. The verifier follows each, so this bounds load time; a container has
-/// hundreds to some ten thousand.
+/// Dentries that one call of the sweep visits, in one RCU read section; a container has hundreds to some ten thousand.
 pub const SWEEP_STEPS: usize = 512;
 
 /// Directories that the sweep goes down. `PATH_MAX` allows 2,048 and nobody has them; what lies deeper is counted. A

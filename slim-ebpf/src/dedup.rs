@@ -19,7 +19,7 @@ use slim_common::{
 
 use crate::{
     kernel::{Identity, config},
-    maps::{RECENT, SEEN, Scratch, add, add_one},
+    maps::{RECENT, SEEN, Scratch, add, add_one, reload},
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -80,13 +80,21 @@ impl PathHash {
         a ^ b.rotate_left(32)
     }
 
-    /// Mixes in the requested string, which lies at the start of the sections.
+    /// Mixes in the requested string, of which `scratch` has the length.
+    #[inline(always)]
+    pub fn requested(&mut self, scratch: &mut Scratch) {
+        scratch.lanes = self.lanes;
+        hash_requested(scratch.entry());
+        self.lanes = reload(&scratch.lanes);
+    }
+
+    /// Mixes in the string of this length at the start of the sections.
     ///
     /// What is behind its end is masked away in a register. To write zeros there would stall the load that follows: a
     /// processor does not forward several small stores to one larger load. The length needs no word of its own: the
     /// last word is the only one with a zero byte, and every string has one.
     #[inline(always)]
-    pub fn string(&mut self, scratch: &Scratch, len: u32) {
+    fn string(&mut self, scratch: &Scratch, len: u32) {
         let words = scratch.words();
         let whole = len as usize / 8 % (PATH_MAX / 8);
         for i in 0..PATH_MAX / 8 {
@@ -112,6 +120,19 @@ impl PathHash {
         let meaning = u64::from(result.cast_unsigned()) << 32 | u64::from(kind);
         [a ^ place, b ^ meaning]
     }
+}
+
+/// [`PathHash::requested`] for the verifier, which follows 512 words once instead of from each state in which a hook comes
+/// here ([`crate::path::walk_step`]). The result means nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hash_requested(entry: u32) -> u32 {
+    if let Some(scratch) = Scratch::at(entry) {
+        let mut hash = PathHash { lanes: reload(&scratch.lanes) };
+        hash.string(scratch, reload(&scratch.header.requested_len));
+        scratch.lanes = hash.lanes;
+    }
+    0
 }
 
 /// The first `count` bytes in memory of `word`, at most 7; the others become zero.

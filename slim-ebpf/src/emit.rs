@@ -1,13 +1,8 @@
 //! The one place that touches the ring.
 
-use aya_ebpf::{
-    EbpfContext,
-    cty::c_void,
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_get_current_comm, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query},
-    },
-    programs::BtfTracePointContext,
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid,
+    generated::{bpf_get_current_comm, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query},
 };
 use aya_log_ebpf::debug;
 use slim_common::{
@@ -20,10 +15,11 @@ use crate::{
     access::Access,
     dedup::{self, Claim, Known, Memory, PathHash},
     familiar::{self, Recall, Wanted},
+    hooks::vfs::Slot,
     kernel::{Addr, Identity, Own, Path, config, device, hidden},
-    maps::{EVENTS, Scratch, VFS_SCRATCH, count, reload, scope_changes, set_layers_superblock},
+    maps::{EVENTS, Scratch, count, reload, scope_changes, set_layers_superblock},
     path::{Section, WalkError, walk},
-    scope::{NoRoot, Root, Scope},
+    scope::{Hook, NoRoot, Root, Scope},
 };
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -46,14 +42,13 @@ pub fn requested(scratch: &mut Scratch, hash: &mut PathHash, copied: i64) -> Opt
     }
     let len = (copied as u32 - 1) & (PATH_MAX as u32 - 1);
     scratch.header.requested_len = len;
-    hash.string(scratch, len);
+    hash.requested(scratch);
     Some(reload(&scratch.header.requested_len))
 }
 
 /// Sends `access` unless it was sent before; then it is counted, and the CPU may remember it.
 #[inline(always)]
-pub fn access<C: EbpfContext>(
-    ctx: &C,
+pub fn access(
     scope: &Scope,
     root: &Root,
     scratch: &mut Scratch,
@@ -86,15 +81,15 @@ pub fn access<C: EbpfContext>(
         }
     }
     fill(scratch, scope, root, access, key);
-    claim_and_send(ctx.as_ptr(), scratch);
+    claim_and_send(scratch.entry());
 }
 
 /// An object that was reached in a way of which no string is known.
 pub struct Reached {
     /// One of `slim_common::event::kind`.
     pub kind: u32,
-    /// Entry of [`VFS_SCRATCH`] that belongs to the program.
-    pub slot: u32,
+    /// Which part of the scratch memory belongs to the program.
+    pub slot: Slot,
     /// Where the CPU remembers what the program met lately, where that pays.
     pub region: Option<Region>,
     /// Its `struct dentry`.
@@ -106,7 +101,7 @@ pub struct Reached {
 /// Sends that the current task reached an object, unless that was sent before; then it is counted. An object elsewhere
 /// than on the container's root file system is none of the image. `None` when it could not be read.
 #[inline(always)]
-pub fn object<C: EbpfContext>(ctx: &C, scope: &Scope, reached: &Reached) -> Option<()> {
+pub fn object(scope: &Scope, reached: &Reached) -> Option<()> {
     if config!(typed_task) == 1
         && let Some(home) = scope.home()
         && reached.dentry.typed::<u64>(config!(offsets.dentry_sb)) != home
@@ -140,8 +135,7 @@ pub fn object<C: EbpfContext>(ctx: &C, scope: &Scope, reached: &Reached) -> Opti
             return Some(());
         }
     }
-    // SAFETY: a per-CPU map value of the calling program alone, which does not run twice at once.
-    let scratch = unsafe { &mut *VFS_SCRATCH.get_ptr_mut(reached.slot)? };
+    let scratch = Scratch::of(Hook::Vfs(reached.slot))?;
     scratch.header.requested_len = 0;
     let access = Access {
         flags: flag::OBJECT_ON_ROOT,
@@ -150,7 +144,7 @@ pub fn object<C: EbpfContext>(ctx: &C, scope: &Scope, reached: &Reached) -> Opti
         ..Access::new(reached.kind, 0)
     };
     fill(scratch, scope, &root, &access, key);
-    claim_and_send(ctx.as_ptr(), scratch);
+    claim_and_send(scratch.entry());
     Some(())
 }
 
@@ -192,12 +186,21 @@ fn fill(scratch: &mut Scratch, scope: &Scope, root: &Root, access: &Access, key:
     header.flags = access.flags;
 }
 
-/// Claims the access in `scratch` and sends it.
+/// Claims the access in this entry of the scratch memory and sends it. The result means nothing.
 ///
-/// A function of its own, for the busiest path must not save registers for it; and all that it takes is in memory, so
-/// that whatever the verifier found before it follows this only once.
+/// A function of its own, for the busiest path must not save registers for it; and the verifier looks at it by itself
+/// ([`crate::path::walk_step`]).
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn claim_and_send(ctx: *mut c_void, scratch: &mut Scratch) {
+extern "C" fn claim_and_send(entry: u32) -> u32 {
+    if let Some(scratch) = Scratch::at(entry) {
+        try_to_send(scratch);
+    }
+    0
+}
+
+#[inline(always)]
+fn try_to_send(scratch: &mut Scratch) {
     if is_created(scratch) && becomes_creation(scratch).is_none() {
         return;
     }
@@ -214,7 +217,8 @@ fn claim_and_send(ctx: *mut c_void, scratch: &mut Scratch) {
             dedup::mark_sent(&scratch.header.key, memory(scratch));
             count!(emitted);
             let (kind, result) = (scratch.header.kind, scratch.header.result);
-            debug!(&BtfTracePointContext::new(ctx), "emitted kind {} result {}", kind, result);
+            // The macro asks for a context and uses none.
+            debug!((), "emitted kind {} result {}", kind, result);
         }
         Err(failure) => {
             // Asked again instead of remembered: what is alive across `send` multiplies the verifier's work.

@@ -12,15 +12,15 @@ use slim_common::{
     event::{DedupKey, EventHeader},
     familiar::{ENTRIES_MAX, Familiar, Region, Used},
     limits::{
-        NAME_MAX, NAMES_BYTES, RECENT_ENTRIES, RING_BYTES, SCOPE_ENTRIES, SECTIONS_MAX, SECTIONS_SLACK,
-        SEEN_ENTRIES, VFS_SLOTS, WANTED_ENTRIES,
+        NAME_MAX, NAMES_BYTES, RECENT_ENTRIES, RING_BYTES, SCOPE_ENTRIES, SCRATCHES, SECTIONS_MAX,
+        SECTIONS_SLACK, SEEN_ENTRIES, WANTED_ENTRIES,
     },
     scope::{ContainerId, ScopeEntry},
     sweep::{NameHeader, SweepState},
 };
 
 use crate::{
-    scope::{Asked, Asker},
+    scope::{Asked, Hook},
     syscalls::Call,
 };
 
@@ -48,9 +48,9 @@ pub static mut SCOPE_CHANGES: u64 = 0;
 #[unsafe(no_mangle)]
 pub static mut LAYERS_SUPERBLOCK: u64 = 1;
 
-/// The control group that each program asked for last on this CPU, by [`Asker`](crate::scope::Asker).
+/// The control group that each program asked for last on this CPU, by [`Hook`](crate::scope::Hook).
 #[map]
-pub static ASKED: PerCpuArray<Asked> = PerCpuArray::with_max_entries(Asker::COUNT, 0);
+pub static ASKED: PerCpuArray<Asked> = PerCpuArray::with_max_entries(Hook::COUNT, 0);
 
 /// Containers whose control group will appear: id to target.
 #[map]
@@ -100,6 +100,8 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 /// followed through the rest by itself.
 #[repr(C)]
 pub struct Scratch {
+    /// Which entry of [`SCRATCH`] it is.
+    entry: u32,
     /// The file that the call opened; 0 when it opens none.
     pub file: u64,
     /// From where the walks start, by [`crate::path::Section`]: of the object its `struct dentry`, of the others a
@@ -117,6 +119,8 @@ pub struct Scratch {
     pub crossing: u32,
     /// Device of the container's root file system.
     pub home: u32,
+    /// The lanes of a [`PathHash`](crate::dedup::PathHash) on their way.
+    pub lanes: [u64; 2],
     /// How much of the sections is in use, bytes.
     pub end: u32,
     /// The fixed part of the event.
@@ -133,6 +137,27 @@ pub fn reload<T: Copy>(member: &T) -> T {
 }
 
 impl Scratch {
+    /// That of a program on this CPU.
+    #[inline(always)]
+    pub fn of(hook: Hook) -> Option<&'static mut Self> {
+        let scratch = Self::at(hook.entry())?;
+        scratch.entry = hook.entry();
+        Some(scratch)
+    }
+
+    /// The same again, for a function that the verifier looks at by itself.
+    #[inline(always)]
+    pub fn at(entry: u32) -> Option<&'static mut Self> {
+        // SAFETY: a per-CPU map value of one program alone, which does not run twice at once.
+        SCRATCH.get_ptr_mut(entry).map(|scratch| unsafe { &mut *scratch })
+    }
+
+    /// What [`Self::at`] finds it by.
+    #[inline(always)]
+    pub fn entry(&self) -> u32 {
+        reload(&self.entry)
+    }
+
     /// The sections as words.
     #[inline(always)]
     pub fn words(&self) -> *const u64 {
@@ -141,9 +166,9 @@ impl Scratch {
     }
 }
 
-/// Scratch of the system call hook. Each hook has its own: one may interrupt another on the same CPU.
+/// That of each hook that reports accesses.
 #[map]
-pub static SYSCALL_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(SCRATCHES, 0);
 
 /// The call that the system call hook looks at.
 #[map]
@@ -153,14 +178,6 @@ pub static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(1, 0);
 /// double the verifier's work.
 #[map]
 pub static AGAIN: ProgramArray = ProgramArray::with_max_entries(1, 0);
-
-/// Scratch of the exec hook.
-#[map]
-pub static EXEC_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
-
-/// Scratch of the file system hooks, an entry for each of [`crate::hooks::vfs::Slot`].
-#[map]
-pub static VFS_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(VFS_SLOTS, 0);
 
 /// Scratch of the control group hook: room for one directory name.
 #[map]

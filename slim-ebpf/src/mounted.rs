@@ -18,15 +18,18 @@ const DEPTH: usize = 8;
 /// What tells the place of the mount apart through which the `struct path` at `path` looks.
 #[inline(always)]
 pub fn place(path: Addr, root: &Root) -> u64 {
-    fold(path.0, root.home_sb)
+    // Copied, for a number: the verifier may know the type of what it is part of.
+    let [mnt] = path.words(config!(offsets.path_mnt));
+    fold_mounts(mnt, root.home_sb)
 }
 
-/// A function of its own, for it is seldom needed, and the verifier then follows it from one state. `home` is the
-/// superblock of the container's root, 0 when it is not known.
+/// A function of its own, for it is seldom needed, and one that the verifier looks at by itself
+/// ([`crate::path::walk_step`]). `mnt` is a `struct vfsmount`, `home` the superblock of the container's root, 0 when it is not
+/// known.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn fold(path: u64, home: u64) -> u64 {
+extern "C" fn fold_mounts(mut mnt: u64, home: u64) -> u64 {
     let mut hash = PathHash::new();
-    let [mut mnt] = Addr(path).words(config!(offsets.path_mnt));
     for _ in 0..DEPTH {
         // `struct vfsmount` is embedded in `struct mount`, which knows where it is mounted.
         let mount = Addr(mnt.wrapping_sub(u64::from(config!(offsets.mount_mnt))));

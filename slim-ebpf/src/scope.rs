@@ -4,7 +4,11 @@
 //! are made, the host adds those that exist already. So one lookup answers, and mostly not even that is needed.
 
 use aya_ebpf::helpers::bpf_get_current_cgroup_id;
-use slim_common::{config::CGROUP_V2, limits::VFS_SLOTS, scope::ScopeEntry};
+use slim_common::{
+    config::CGROUP_V2,
+    limits::{SCRATCHES, SCRATCHES_WITHOUT_VFS},
+    scope::ScopeEntry,
+};
 
 use crate::{
     dedup::PathHash,
@@ -14,31 +18,31 @@ use crate::{
     mounted,
 };
 
-/// Which program asks. One may interrupt another on the same CPU, so each has an answer of its own.
+/// A program that looks at tasks. One may interrupt another on the same CPU, so each has memory of its own.
 #[derive(Clone, Copy)]
-pub enum Asker {
-    /// The hook on system calls.
+pub enum Hook {
+    /// That on system calls.
     Syscall,
-    /// The hook on program starts.
+    /// That on program starts.
     Exec,
-    /// The hook on io_uring.
-    Ring,
-    /// A hook in the file system layer.
+    /// One in the file system layer.
     Vfs(Slot),
+    /// That on io_uring, which reports no access.
+    Ring,
 }
 
-impl Asker {
+impl Hook {
     /// How many there are.
-    pub const COUNT: u32 = 3 + VFS_SLOTS;
+    pub const COUNT: u32 = SCRATCHES + 1;
 
-    /// Which entry of [`ASKED`] is its own.
+    /// Which entry of maps with one for each is its own.
     #[inline(always)]
-    fn entry(self) -> u32 {
+    pub fn entry(self) -> u32 {
         match self {
             Self::Syscall => 0,
             Self::Exec => 1,
-            Self::Ring => 2,
-            Self::Vfs(slot) => 3 + slot as u32,
+            Self::Vfs(slot) => SCRATCHES_WITHOUT_VFS + slot as u32,
+            Self::Ring => SCRATCHES,
         }
     }
 }
@@ -67,9 +71,9 @@ pub struct Remembered {
 impl Remembered {
     /// The container that was asked for last, if `root` is its root directory; the control group is not looked at.
     #[inline(always)]
-    pub fn at(asker: Asker, root: Own) -> Option<Self> {
+    pub fn at(hook: Hook, root: Own) -> Option<Self> {
         // SAFETY: as in `Scope::current`.
-        let asked = unsafe { &*ASKED.get_ptr_mut(asker.entry())? };
+        let asked = unsafe { &*ASKED.get_ptr_mut(hook.entry())? };
         let entry = &asked.entry;
         let known = reload(&entry.root_dentry);
         if root.addr().0 != known || known == 0 || asked.found == 0 || asked.changes != scope_changes() {
@@ -90,9 +94,9 @@ pub struct Scope {
 impl Scope {
     /// The scope of the current task, if it has one.
     #[inline(always)]
-    pub fn current(asker: Asker) -> Option<Self> {
+    pub fn current(hook: Hook) -> Option<Self> {
         let cgroup = current_cgroup()?;
-        let pointer = ASKED.get_ptr_mut(asker.entry())?;
+        let pointer = ASKED.get_ptr_mut(hook.entry())?;
         // SAFETY: a per-CPU map value of the asking program alone, which does not run twice at once.
         let asked = unsafe { &mut *pointer };
         let changes = scope_changes();

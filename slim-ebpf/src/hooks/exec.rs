@@ -16,15 +16,15 @@ use crate::{
     emit,
     familiar::Recall,
     kernel::{Addr, config},
-    maps::{EXEC_SCRATCH, Scratch, count},
-    scope::{Asker, NoRoot, Root, Scope},
+    maps::{Scratch, count},
+    scope::{Hook, NoRoot, Root, Scope},
 };
 
 /// A program was executed.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     if config!(absent_only) == 0
-        && let Some(scope) = Scope::current(Asker::Exec)
+        && let Some(scope) = Scope::current(Hook::Exec)
         && report(&ctx, &scope).is_none()
     {
         count!(read_fault);
@@ -40,8 +40,7 @@ fn report(ctx: &BtfTracePointContext, scope: &Scope) -> Option<()> {
         Err(NoRoot::Host) => return Some(()),
         Err(NoRoot::Fault) => return None,
     };
-    // SAFETY: a per-CPU map value of this program alone, which does not run twice at once.
-    let scratch = unsafe { &mut *EXEC_SCRATCH.get_ptr_mut(0)? };
+    let scratch = Scratch::of(Hook::Exec)?;
     let binprm = Addr(ctx.arg::<*const u8>(2) as u64);
     requested(scratch, &mut hash, binprm.follow(config!(offsets.binprm_filename))?)?;
 
@@ -53,7 +52,7 @@ fn report(ctx: &BtfTracePointContext, scope: &Scope) -> Option<()> {
     } else {
         access.set_base_pwd(&mut hash, &root)?;
     }
-    emit::access(ctx, scope, &root, scratch, &access, hash, Recall::Never);
+    emit::access(scope, &root, scratch, &access, hash, Recall::Never);
     Some(())
 }
 

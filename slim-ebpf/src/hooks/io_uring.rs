@@ -13,7 +13,7 @@ use slim_common::config::OPCODE_IN_REQUEST;
 use crate::{
     kernel::{Addr, config},
     maps::count,
-    scope::{Asker, Scope},
+    scope::{Hook, Scope},
 };
 
 /// The operations that take a path (include/uapi/linux/io_uring.h): OPENAT, STATX, OPENAT2, RENAMEAT, UNLINKAT, MKDIRAT,
@@ -47,7 +47,7 @@ fn judge(ctx: &BtfTracePointContext) {
         2 => ctx.arg::<u64>(2) & 0xff,
         _ => ctx.arg::<u64>(3) & 0xff,
     };
-    if opcode < 64 && WITH_PATH >> opcode & 1 == 1 && Scope::current(Asker::Ring).is_some() {
+    if opcode < 64 && WITH_PATH >> opcode & 1 == 1 && Scope::current(Hook::Ring).is_some() {
         count!(io_uring);
     }
 }

@@ -99,19 +99,31 @@ fn stands(state: &SweepState, dentry: Addr, directory: Addr) -> bool {
     pprev != 0 && parent == directory.0 && dentry.follow(config!(offsets.dentry_sb)) == Some(superblock)
 }
 
-/// The steps of one call; how it ended. Where it stands lives in the map, so that the verifier sees one state for each
-/// step, as in `path.rs`.
-#[inline(never)]
+/// The steps of one call; how it ended. Where it stands lives in the map.
+#[inline(always)]
 fn walk(state: &mut SweepState) -> Stop {
     for taken in 0..SWEEP_STEPS as u32 {
         if taken >= reload(&state.steps) {
             break;
         }
-        if let Err(stop) = step(state) {
+        let stop = sweep_step();
+        if stop != status::MORE {
             return stop;
         }
     }
     status::MORE
+}
+
+/// One step, which the verifier looks at by itself, as in `path.rs`; [`status::MORE`] when there are more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sweep_step() -> Stop {
+    let Some(state) = SWEEP.get_ptr_mut(0) else { return status::FAULT };
+    // SAFETY: as in `dentry_sweep`.
+    match step(unsafe { &mut *state }) {
+        Ok(()) => status::MORE,
+        Err(stop) => stop,
+    }
 }
 
 /// One check, one name, or one directory up.

@@ -21,8 +21,8 @@ use crate::{
     emit,
     familiar::Recall,
     kernel::{self, config},
-    maps::{AGAIN, CALL, SYSCALL_SCRATCH, Scratch, count, reload},
-    scope::{Asker, NoRoot, Root, Scope},
+    maps::{AGAIN, CALL, Scratch, count, reload},
+    scope::{Hook, NoRoot, Root, Scope},
     syscalls::{self, AT_FDCWD, Call},
 };
 
@@ -60,7 +60,7 @@ pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     if looked == repeated::COUNTED {
         return 0;
     }
-    if let Some(scope) = Scope::current(Asker::Syscall)
+    if let Some(scope) = Scope::current(Hook::Syscall)
         && let Some(call) = CALL.get_ptr_mut(0)
     {
         // SAFETY: a per-CPU map value of this program alone, which does not run twice at once.
@@ -104,9 +104,7 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
         return Err(Skip::Irrelevant);
     }
     let mut hash = PathHash::new();
-    let scratch = SYSCALL_SCRATCH.get_ptr_mut(0).ok_or(Skip::Fault)?;
-    // SAFETY: a per-CPU map value of this program alone, which does not run twice at once.
-    let scratch = unsafe { &mut *scratch };
+    let scratch = Scratch::of(Hook::Syscall).ok_or(Skip::Fault)?;
     // Before everything else: its loop is the longest way for the verifier, which so enters it in few states.
     let requested = requested(scratch, &mut hash, call);
     let root = Root::of_current(scope, &mut hash).map_err(|cause| match cause {
@@ -133,7 +131,7 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
         return Err(Skip::Irrelevant);
     }
     let recall = call.facts(hash.lanes()).map_or(Recall::ByKey, Recall::ByFacts);
-    emit::access(ctx, scope, &root, scratch, &access, hash, recall);
+    emit::access(scope, &root, scratch, &access, hash, recall);
     Ok(())
 }
 

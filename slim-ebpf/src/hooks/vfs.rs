@@ -22,7 +22,7 @@ use crate::{
     familiar,
     kernel::{Addr, Own, config},
     maps::count,
-    scope::{Asker, Scope},
+    scope::{Hook, Scope},
 };
 
 /// Which part of the scratch memory a program uses. Programs of which never more than one is attached share theirs.
@@ -174,9 +174,9 @@ fn report<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, dentry: impl Fn() -> O
     {
         return;
     }
-    let Some(scope) = Scope::current(Asker::Vfs(slot)) else { return };
-    let reached = dentry().map(|dentry| Reached { kind, slot: slot as u32, region, dentry, file });
-    if reached.and_then(|reached| emit::object(ctx, &scope, &reached)).is_none() {
+    let Some(scope) = Scope::current(Hook::Vfs(slot)) else { return };
+    let reached = dentry().map(|dentry| Reached { kind, slot, region, dentry, file });
+    if reached.and_then(|reached| emit::object(&scope, &reached)).is_none() {
         count!(read_fault);
     }
 }

@@ -8,7 +8,7 @@ use aya::{
 };
 use slim_common::{
     event::DedupKey,
-    limits::RING_BYTES,
+    limits::{RING_BYTES, SCRATCHES_WITHOUT_VFS},
     scope::{ContainerId, ScopeEntry},
 };
 
@@ -150,7 +150,7 @@ impl Tracer {
         }
         if matches!(options.sources, Choice::Syscalls | Choice::Absent) {
             // Scratch memory that nobody uses.
-            loader.map_max_entries("VFS_SCRATCH", 1);
+            loader.map_max_entries("SCRATCH", SCRATCHES_WITHOUT_VFS);
         }
         let familiar = config.familiar_mask + 1;
         familiar::size(&mut loader, familiar, options.sources);

@@ -19,7 +19,7 @@ use crate::{
     familiar,
     kernel::{self, Addr, Identity, Own, config},
     maps::{CALL, scope_changes},
-    scope::{Asker, Remembered},
+    scope::{Hook, Remembered},
     syscalls::{self, AT_FDCWD, Call, Simple},
 };
 
@@ -58,7 +58,7 @@ fn facts(regs: *const u8, native: Entry, result: i64) -> Option<(Facts, [u64; 2]
     let call = syscalls::simple(regs, task, native)?;
     let fs = task.typed_pointer(config!(offsets.task_fs));
     let root = fs.typed_pointer(config!(offsets.fs_root) + config!(offsets.path_dentry));
-    let home = Remembered::at(Asker::Syscall, root)?;
+    let home = Remembered::at(Hook::Syscall, root)?;
     let mut hash = PathHash::new();
     let is_absolute = string(call.path, &mut hash)?;
     if call.entry.family() == Family::Open as u32 {

@@ -12,6 +12,7 @@ use aya::{
 };
 use slim_common::{
     config::Config,
+    familiar::Region,
     limits::SWEEP_STEPS,
     sweep::{SweepState, command, status},
 };
@@ -28,15 +29,17 @@ use crate::tracer::{
 const PROGRAM: &str = "dentry_sweep";
 
 /// Maps of the hooks, which the sweep does not touch, with the fewest entries that the kernel makes them with.
-const UNUSED: [(&str, u32); 9] = [
+const UNUSED: [(&str, u32); 11] = [
     ("SCOPE", 1),
     ("WANTED", 1),
     ("ADOPTED", 1),
     ("SEEN", 1),
     ("RECENT", 64),
     ("EVENTS", 4096),
-    ("VFS_SCRATCH", 1),
-    ("FAMILIAR", 1),
+    ("SCRATCH", 1),
+    (Region::Syscall.map(), 1),
+    (Region::Open.map(), 1),
+    (Region::Lookup.map(), 1),
     ("FAMILIAR_USED", 1),
 ];
 
