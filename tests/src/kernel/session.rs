@@ -11,6 +11,10 @@ use slim_host::{
 
 use super::{ControlGroup, SENTINEL, errno};
 
+/// Accesses of which a tracer has room: far more than any test makes. To read the counts is to go through all of that room,
+/// after each case of a table.
+const SEEN_ENTRIES: u32 = 1 << 16;
+
 /// A running tracer.
 pub struct Session {
     /// The tracer itself.
@@ -26,8 +30,9 @@ impl Session {
     /// # Errors
     /// When the kernel refuses.
     pub fn start(options: &Options) -> Result<Self> {
+        let seen_entries = options.seen_entries.or(Some(SEEN_ENTRIES));
         Ok(Self {
-            tracer: Tracer::start(options)?,
+            tracer: Tracer::start(&Options { seen_entries, ..options.clone() })?,
             aggregate: Aggregate::new(0),
             loss: BTreeMap::new(),
             targets: 0,

@@ -12,7 +12,7 @@ use slim_host::tracer::{
     snapshot,
     sweep::{Home, Name, NameKind, Steps, Sweep, SweepError, Sweeper},
 };
-use slim_tests::kernel::{ControlGroup, Entry, Hierarchy, Tree, can_run};
+use slim_tests::kernel::{ControlGroup, Entry, Hierarchy, Tree, can_run, capability};
 
 use crate::plan;
 
@@ -178,7 +178,8 @@ fn names_that_stay_are_found_while_others_move() -> Result<()> {
             }
             Ok(())
         });
-        let swept = (0..200).try_for_each(|round| {
+        let rounds = if capability::emulated() { 50 } else { 200 };
+        let swept = (0..rounds).try_for_each(|round| {
             let sweep = sweeper.begin_in(&home, Steps::new(8 + round % 50))?.wait()?;
             let found: BTreeSet<_> =
                 lines(&sweep).into_iter().filter(|line| line.contains("/many/")).collect();
