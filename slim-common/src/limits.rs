@@ -38,7 +38,7 @@ pub const WANTED_ENTRIES: u32 = 1 << 12;
 /// interrupt another.
 pub const VFS_SLOTS: u32 = 8;
 
-/// Programs beside those that report accesses: on system calls and on program starts. Each has scratch memory likewise.
+/// Other programs that report accesses: on system calls and on program starts. Each has scratch memory likewise.
 pub const SCRATCHES_WITHOUT_VFS: u32 = 2;
 
 /// And with them.

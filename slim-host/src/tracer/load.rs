@@ -69,6 +69,8 @@ pub struct Options {
     pub runtime_root: Option<PathBuf>,
     /// Entries of the deduplication map; `None` for the built-in size. Tests make it tiny.
     pub seen_entries: Option<u32>,
+    /// Control groups in scope at once, likewise.
+    pub scope_entries: Option<u32>,
     /// Where to listen.
     pub sources: Choice,
     /// Functions, helpers and tracepoints of the kernel that are taken for absent. Tests name some, to have the
@@ -84,6 +86,7 @@ impl Default for Options {
             ring_bytes: RING_BYTES,
             runtime_root: None,
             seen_entries: None,
+            scope_entries: None,
             sources: Choice::default(),
             absent_functions: &[],
         }
@@ -97,7 +100,11 @@ impl Options {
         if !self.ring_bytes.is_power_of_two() || (self.ring_bytes as usize) < page {
             return Err(TracerError::RingSize { bytes: self.ring_bytes, page });
         }
-        if self.seen_entries == Some(0) { Err(TracerError::NoEntries) } else { Ok(()) }
+        if self.seen_entries == Some(0) || self.scope_entries == Some(0) {
+            Err(TracerError::NoEntries)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -147,6 +154,9 @@ impl Tracer {
             .map_max_entries("EVENTS", options.ring_bytes);
         if let Some(entries) = options.seen_entries {
             loader.map_max_entries("SEEN", entries);
+        }
+        if let Some(entries) = options.scope_entries {
+            loader.map_max_entries("SCOPE", entries);
         }
         if matches!(options.sources, Choice::Syscalls | Choice::Absent) {
             // Scratch memory that nobody uses.

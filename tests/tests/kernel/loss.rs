@@ -203,6 +203,44 @@ fn what_lies_too_deep_on_another_file_system_is_not_the_images() -> Result<()> {
 }
 
 #[test]
+fn a_name_that_is_gone_at_the_return_is_loss() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let (tree, group) = (Tree::new()?, Hierarchy::unified()?.group()?);
+    let mut session = Session::start(&Options::default())?;
+    session.watch(&group, 0)?;
+    let steps = ["mount proc /proc", "mkfifo /dir/fifo", "vanish /dir/fifo"];
+    plan(&tree, Entry::Pivot).in_group(&group).run(&steps)?;
+    // The writer's open is seen; the reader's is not.
+    let counts = session.counts(0)?;
+    assert_eq!(counts.get("write /dir/fifo"), Some(&1), "{counts:?}");
+    assert_eq!(session.tracer.counters()?.read_fault, 1);
+    let losses = session.new_losses()?;
+    assert!(losses.contains(&"lost read_fault 1".to_owned()), "{losses:?}");
+    Ok(())
+}
+
+#[test]
+fn a_group_without_room_is_loss() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let (tree, group) = (Tree::new()?, Hierarchy::unified()?.group()?);
+    let mut session = Session::start(&Options { scope_entries: Some(2), ..Options::default() })?;
+    session.watch(&group, 0)?;
+    let (first, second) = (group.below("first")?, group.below("second")?);
+    plan(&tree, Entry::Pivot).in_group(&first).run(&["open /file"])?;
+    assert_eq!(session.accesses(0)?, ["open /file"]);
+    plan(&tree, Entry::Pivot).in_group(&second).run(&["open /other"])?;
+    assert_eq!(session.all_counts(0)?.len(), 0);
+    let losses = session.new_losses()?;
+    assert!(losses.contains(&"lost scope_full 1".to_owned()), "{losses:?}");
+    assert!(session.watch(&second, 0).is_err());
+    Ok(())
+}
+
+#[test]
 fn sizes_that_no_map_can_have_are_refused() {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(u32::MAX);
     let sizes = |ring_bytes, seen_entries| Options { ring_bytes, seen_entries, ..Options::default() };

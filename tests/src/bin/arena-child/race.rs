@@ -1,10 +1,17 @@
-//! A string that another thread rewrites while the kernel looks at it, more than once.
+//! A string that another thread rewrites while the kernel looks at it, more than once, or takes away.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::{
+    ffi::CStr,
+    fs,
+    sync::{
+        atomic::{AtomicBool, AtomicU32, Ordering},
+        mpsc,
+    },
+};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
-use slim_tests::kernel::errno;
+use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use slim_tests::{Deadline, kernel::errno};
 
 use crate::raw;
 
@@ -91,4 +98,31 @@ fn rewrite(name: &Name, known: u32, over: &AtomicBool) {
 
 fn examine(name: &Name) -> Result<()> {
     raw::stat_all(&[name.address()]).map_err(|number| anyhow::anyhow!("race: {}", errno::name(number)))
+}
+
+/// Opens the FIFO `path`, which takes until somebody opens its other end; meanwhile the memory with its name goes away.
+pub(crate) fn vanish(path: &CStr) -> Result<()> {
+    let failed = |number| anyhow::anyhow!("vanish: {}", errno::name(number));
+    let open = |name: usize, flags: i32| {
+        raw::call(libc::SYS_openat, [libc::AT_FDCWD as usize, name, flags as usize]).map_err(failed)
+    };
+    let name = raw::mapped_copy(path.to_bytes(), 0).map_err(failed)?;
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            tell.send(gettid())?;
+            open(name, libc::O_RDONLY)?;
+            anyhow::Ok(())
+        });
+        let call = format!("/proc/self/task/{}/syscall", told.recv()?.as_raw_nonzero());
+        // The number of a call in which it waits; the kernel has its copy of the name then (fs/namei.c).
+        Deadline::after(60).retry("wait in open", |_| {
+            let waits = fs::read_to_string(&call)?.starts_with(&format!("{} ", libc::SYS_openat));
+            ensure!(waits, "not yet");
+            Ok(())
+        })?;
+        raw::call(libc::SYS_munmap, [name, raw::MAPPED]).map_err(failed)?;
+        open(path.as_ptr() as usize, libc::O_WRONLY)?;
+        reader.join().ok().context("the reader panicked")?
+    })
 }

@@ -160,10 +160,18 @@ pub(crate) fn read_all(paths: &[usize]) -> Result<(), i32> {
 /// A copy of `bytes` with a NUL, below 4 GiB; never freed.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn low_copy(bytes: &[u8]) -> Result<usize, i32> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
+    mapped_copy(bytes, libc::MAP_32BIT)
+}
+
+/// Bytes of the mapping that [`mapped_copy`] makes.
+pub(crate) const MAPPED: usize = 8192;
+
+/// A copy of `bytes` with a NUL in a mapping of its own, made with these flags too; never freed.
+pub(crate) fn mapped_copy(bytes: &[u8], flags: i32) -> Result<usize, i32> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags;
     let address = call(
         libc::SYS_mmap,
-        [0, 8192, (libc::PROT_READ | libc::PROT_WRITE) as usize, flags as usize, usize::MAX, 0],
+        [0, MAPPED, (libc::PROT_READ | libc::PROT_WRITE) as usize, flags as usize, usize::MAX, 0],
     )?;
     // SAFETY: the mapping is fresh, zeroed, and longer than any path.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len().min(4096)) };

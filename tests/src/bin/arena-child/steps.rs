@@ -98,6 +98,8 @@ impl Runner {
             }
             // Examines `many/1001` to `many/LAST` by a string that another thread rewrites to `many/1000`.
             "race" => race::run(number(0)?)?,
+            // Opens a FIFO whose name is gone when the call returns; needs /proc.
+            "vanish" => race::vanish(words.first().context("no path")?)?,
             // Says how many nanoseconds a loop takes: `timed open|stat|read FILES ROUNDS`.
             "timed" => {
                 let what = words.first().context("what is timed?")?.to_bytes();
