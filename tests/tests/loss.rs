@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Error, Result};
 use rustix::{io::Errno, process::Signal};
@@ -10,6 +11,9 @@ use slim_host::capture::{self, AccessKey, AccessKind, Capture, Outcome, Status};
 use slim_tests::{
     Container, Deadline, Engine, Ground, Image, Run, Scratch, Slim, Started, complete, require,
 };
+
+/// The last line of a trace that lost something.
+const REFUSED: &str = "\nnext      trace again: slim build refuses it without --allow-incomplete\n";
 
 /// A ring of one page holds some dozens of events: a tight loop over a thousand files overruns it.
 const TINY_RING: (&str, &str) = ("SLIM_TEST_RING_BYTES", "4096");
@@ -68,6 +72,30 @@ fn trace_tells_of_the_loss_and_keeps_the_capture() -> Result<()> {
     let said = String::from_utf8_lossy(&run.stdout);
     let line = said.lines().find(|line| line.starts_with("lost ")).unwrap_or_default();
     assert!(line.ends_with("ring_full: events came faster than slim could read them"), "{run}");
+    assert!(said.ends_with(REFUSED), "{run}");
+    Ok(())
+}
+
+#[test]
+fn open_files_that_cannot_be_listed_are_loss() -> Result<()> {
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
+    // What another user's process holds, root is told by this capability alone.
+    let user = ["--network", "none", "--user", "1000"];
+    let container = Container::run(&engine, &source, &user, &[])?;
+    let file = scratch.file("held.slim");
+    let trace = ["trace", container.name(), "--no-sweep", "--output", &file, "--"];
+    let exec = ["docker", "exec", container.name(), "/bin/first", "/first/001"];
+    let whole = slim.command(trace.into_iter().chain(exec));
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-sys_ptrace"]).arg(whole.get_program()).args(whole.get_args());
+    command.envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let run = Run::of(&mut command).expect(0);
+
+    let capture = capture::read(Path::new(&file))?;
+    assert_eq!(capture.header.status, Status::Lossy, "{run}");
+    assert_eq!(capture.header.loss.keys().collect::<Vec<_>>(), ["snapshot_failed"], "{run}");
+    assert!(slim_tests::found(&capture, &["/first/"], |_| true).contains("/first/001"), "{run}");
+    assert!(String::from_utf8_lossy(&run.stdout).ends_with(REFUSED), "{run}");
     Ok(())
 }
 

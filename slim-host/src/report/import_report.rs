@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{json, loss, loss::LossLine};
+use super::{json, loss, loss::LossLine, model::unless_refused};
 use crate::{
     capture::{
         Capture, Status,
@@ -64,7 +64,7 @@ impl ImportReport {
             more_troubles: lost.saturating_sub(found.troubles.len() as u64),
             limits: format.limits(),
             capture: file.to_owned(),
-            next: vec![build],
+            next: vec![unless_refused(build, capture.header.status, "record")],
         }
     }
 }

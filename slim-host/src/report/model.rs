@@ -31,7 +31,7 @@ mod watch;
 pub use access::AccessLine;
 pub use doctor::DoctorReport;
 pub use heal::HealRound;
-pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports};
+pub use trace::{StartupReport, SweepReport, TraceReport, TraceReports, unless_refused};
 pub use verify::{ExerciseReport, PageLine, PagesLine, StepLine, StepWord, VerdictWord, VerifyReport};
 pub use watch::{FindingLine, WatchReport, WatchedImage};
 

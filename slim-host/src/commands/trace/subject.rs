@@ -109,11 +109,11 @@ pub(super) fn report(Traced { subject, capture, sweep }: Traced) -> TraceReport 
         }
         let image = &subject.image;
         if image.fingerprint().is_some() {
-            report
-                .next
-                .push(format!("slim build IMAGE --from {file}, where IMAGE has the files that were traced"));
+            report.suggest(format!(
+                "slim build IMAGE --from {file}, where IMAGE has the files that were traced"
+            ));
         } else if !image.is_unknown() {
-            report.next.push(format!("slim build {} --from {file}", image.reference));
+            report.suggest(format!("slim build {} --from {file}", image.reference));
         }
     }
     report

@@ -287,7 +287,7 @@ impl<'a> Sweeping<'a> {
             let mut trace = TraceReport::new(&capture, containers, file);
             trace.warnings.push(only_swept(&report, &trace.containers));
             trace.sweep = Some(report);
-            trace.next.push(format!("slim build {} --from {shown}", image.reference));
+            trace.suggest(format!("slim build {} --from {shown}", image.reference));
             reports.push(trace);
         }
         Ok(reports)

@@ -96,7 +96,7 @@ pub(crate) fn trace() -> TraceReport {
         }),
         problem: None,
     });
-    report.next = vec!["slim build nginx:1.27 --from x".into()];
+    report.suggest("slim build nginx:1.27 --from x".into());
     report
 }
 

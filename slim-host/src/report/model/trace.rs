@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::CaptureSummary;
 use crate::{
-    capture::Capture,
+    capture::{Capture, Status},
     report::json,
     tracer::sweep::confidence::{Confidence, Judgement},
 };
@@ -27,7 +27,7 @@ pub struct TraceReport {
     pub file: PathBuf,
     /// What may be wrong.
     pub warnings: Vec<String>,
-    /// Commands to try next.
+    /// What to do next: mostly a command.
     pub next: Vec<String>,
 }
 
@@ -50,6 +50,22 @@ impl TraceReport {
             file,
             warnings: Vec::new(),
             next: Vec::new(),
+        }
+    }
+
+    /// Names `build` as what to do next, unless it would be refused.
+    pub fn suggest(&mut self, build: String) {
+        self.next.push(unless_refused(build, self.capture.status, "trace"));
+    }
+}
+
+/// `build`, a command that builds from a capture with this status, or what to do again where that would be refused.
+#[must_use]
+pub fn unless_refused(build: String, status: Status, again: &str) -> String {
+    match status {
+        Status::Complete => build,
+        Status::Lossy | Status::Cut => {
+            format!("{again} again: slim build refuses it without --allow-incomplete")
         }
     }
 }
