@@ -15,6 +15,12 @@ if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
 fi
 
 ip link show dev "$BRIDGE" >/dev/null 2>&1 || ip link add name "$BRIDGE" type bridge
+# Without an address of its own a bridge takes the lowest of its ports: another one whenever a container comes or goes, and
+# what a third one is just answering is sent to nobody, for up to a minute. Made of the network's address, as docker does.
+IFS=./ read -r a b c d _ <<EOF
+$ADDRESS
+EOF
+ip link set dev "$BRIDGE" address "$(printf '02:42:%02x:%02x:%02x:%02x' "$a" "$b" "$c" "$d")"
 ip address replace "$ADDRESS" dev "$BRIDGE"
 ip link set dev "$BRIDGE" up
 
