@@ -1,6 +1,7 @@
 //! What nearly every test stands on.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
@@ -58,4 +59,13 @@ pub fn found(
     let found = capture.accesses.keys().filter(|key| key.outcome == Outcome::Found && counts(key.kind));
     let paths = found.map(|key| String::from_utf8_lossy(key.path.as_bytes()).into_owned());
     paths.filter(|path| parents.iter().any(|parent| path.starts_with(parent))).collect()
+}
+
+/// Whether the path stands in the file of a capture that is still written, or in its write-ahead log.
+#[must_use]
+pub fn mentions(file: &str, path: &str) -> bool {
+    [file.to_owned(), format!("{file}-wal")].iter().any(|part| {
+        let bytes = fs::read(part).unwrap_or_default();
+        bytes.windows(path.len()).any(|window| window == path.as_bytes())
+    })
 }

@@ -45,7 +45,7 @@ pub use crate::container::Container;
 pub use crate::containerd::Containerd;
 pub use crate::deadline::Deadline;
 pub use crate::engine::Engine;
-pub use crate::ground::{Ground, complete, found};
+pub use crate::ground::{Ground, complete, found, mentions};
 pub use crate::image::{Entries, Entry, Image, flattened};
 pub use crate::podman::Podman;
 pub use crate::recipe::Recipe;

@@ -13,7 +13,7 @@ use slim_host::tracer::{Options, Tracer};
 use slim_tests::{
     Container, Deadline, Ground, Started,
     kernel::{can_run, programs},
-    require,
+    mentions, require,
 };
 
 /// The kernel frees programs after a grace period.
@@ -68,14 +68,6 @@ fn dropping_a_tracer_removes_its_programs_and_only_its() -> Result<()> {
     wait_until_gone(&of_second)?;
     assert_eq!(ours()?, BTreeSet::new());
     Ok(())
-}
-
-/// Whether the path stands in the capture file or in its write-ahead log.
-fn mentions(file: &str, path: &str) -> bool {
-    [file.to_owned(), format!("{file}-wal")].iter().any(|part| {
-        let bytes = fs::read(part).unwrap_or_default();
-        bytes.windows(path.len()).any(|window| window == path.as_bytes())
-    })
 }
 
 #[test]

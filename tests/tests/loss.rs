@@ -9,7 +9,7 @@ use rustix::{io::Errno, process::Signal};
 use serde_json::json;
 use slim_host::capture::{self, AccessKey, AccessKind, Capture, Outcome, Status};
 use slim_tests::{
-    Container, Deadline, Engine, Ground, Image, Run, Scratch, Slim, Started, complete, require,
+    Container, Deadline, Engine, Ground, Image, Run, Scratch, Slim, Started, complete, mentions, require,
 };
 
 /// The last line of a trace that lost something.
@@ -97,14 +97,6 @@ fn open_files_that_cannot_be_listed_are_loss() -> Result<()> {
     assert!(slim_tests::found(&capture, &["/first/"], |_| true).contains("/first/001"), "{run}");
     assert!(String::from_utf8_lossy(&run.stdout).ends_with(REFUSED), "{run}");
     Ok(())
-}
-
-/// Whether the bytes stand in the file or in its write-ahead log.
-fn mentions(file: &str, path: &str) -> bool {
-    [file.to_owned(), format!("{file}-wal")].iter().any(|part| {
-        let bytes = std::fs::read(part).unwrap_or_default();
-        bytes.windows(path.len()).any(|window| window == path.as_bytes())
-    })
 }
 
 #[test]
