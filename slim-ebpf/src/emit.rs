@@ -304,7 +304,7 @@ fn send(scratch: &mut Scratch) -> Result<(), Failure> {
     scratch.end = requested;
     scratch.starts[Section::EXE] = executable(Own::task().addr()).unwrap_or(Addr(0)).0;
     walk(scratch).map_err(Failure::Walk)?;
-    let [object, base, root, exe] = scratch.ends;
+    let [object, base, root, exe] = reload(&scratch.ends);
     let header = &mut scratch.header;
     header.object_len = object.wrapping_sub(requested);
     header.base_len = base.wrapping_sub(object);
@@ -333,7 +333,7 @@ fn executable(task: Addr) -> Option<Addr> {
 /// itself, and come no sooner than the ring has room for.
 #[inline(always)]
 fn output(scratch: &mut Scratch) -> Result<(), Failure> {
-    let sections = scratch.end;
+    let sections = reload(&scratch.end);
     if sections >= SECTIONS_MAX as u32 {
         return Err(Failure::Walk(WalkError::TooLong));
     }

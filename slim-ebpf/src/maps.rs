@@ -1,6 +1,6 @@
 //! Every map on one screen. Sizes are explained in `slim_common::limits`; the host may shrink them for tests.
 
-use core::arch::asm;
+use core::{arch::asm, marker::PhantomPinned};
 
 use aya_ebpf::{
     macros::map,
@@ -127,6 +127,9 @@ pub struct Scratch {
     pub header: EventHeader,
     /// The path sections, directly behind: the ring takes both in one piece.
     pub sections: [u8; SECTIONS_MAX + SECTIONS_SLACK],
+    /// A function that the verifier looks at by itself finds the same memory again while its caller holds a reference to it.
+    /// So no reference to it may count as the only one: of what is pinned the compiler does not assume that.
+    _shared: PhantomPinned,
 }
 
 /// Reads `member` of scratch memory. Volatile, or the compiler would keep it in a register all the same.
@@ -145,10 +148,11 @@ impl Scratch {
         Some(scratch)
     }
 
-    /// The same again, for a function that the verifier looks at by itself.
+    /// The same again, for a function that the verifier looks at by itself. What its caller reads behind it, it reloads.
     #[inline(always)]
     pub fn at(entry: u32) -> Option<&'static mut Self> {
-        // SAFETY: a per-CPU map value of one program alone, which does not run twice at once.
+        // SAFETY: a per-CPU map value of one program alone, which does not run twice at once. A caller may hold a reference
+        // to it, for which the compiler is prepared: see `_shared`.
         SCRATCH.get_ptr_mut(entry).map(|scratch| unsafe { &mut *scratch })
     }
 

@@ -62,8 +62,9 @@ pub fn walk(scratch: &mut Scratch) -> Result<(), WalkError> {
     }
     if reload(&scratch.section) == Section::EXE as u32 {
         // Who it was is good to know, but no reason to lose the event.
-        scratch.end = scratch.ends[Section::ROOT];
-        scratch.ends[Section::EXE] = scratch.end;
+        let end = reload(&scratch.ends[Section::ROOT]);
+        scratch.end = end;
+        scratch.ends[Section::EXE] = end;
         return Ok(());
     }
     result

@@ -105,7 +105,6 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     }
     let mut hash = PathHash::new();
     let scratch = Scratch::of(Hook::Syscall).ok_or(Skip::Fault)?;
-    // Before everything else: its loop is the longest way for the verifier, which so enters it in few states.
     let requested = requested(scratch, &mut hash, call);
     let root = Root::of_current(scope, &mut hash).map_err(|cause| match cause {
         NoRoot::Host => Skip::Irrelevant,
