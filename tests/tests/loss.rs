@@ -87,7 +87,10 @@ fn open_files_that_cannot_be_listed_are_loss() -> Result<()> {
     let exec = ["docker", "exec", container.name(), "/bin/first", "/first/001"];
     let whole = slim.command(trace.into_iter().chain(exec));
     let mut command = Command::new("setpriv");
-    command.args(["--bounding-set", "-sys_ptrace"]).arg(whole.get_program()).args(whole.get_args());
+    command
+        .args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"])
+        .arg(whole.get_program())
+        .args(whole.get_args());
     command.envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let run = Run::of(&mut command).expect(0);
 

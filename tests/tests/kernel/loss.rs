@@ -202,6 +202,13 @@ fn what_lies_too_deep_on_another_file_system_is_not_the_images() -> Result<()> {
     session.check_complete()
 }
 
+/// Where programs may be preempted, what was expected may have been skipped, and the attempt proves nothing.
+fn skipped_by_preemption(losses: &[String]) -> bool {
+    let skipped = losses.iter().find(|loss| loss.contains("recursion_misses"));
+    skipped.into_iter().for_each(|loss| preempted(loss));
+    skipped.is_some()
+}
+
 #[test]
 fn a_name_that_is_gone_at_the_return_is_loss() -> Result<()> {
     if !can_run() {
@@ -212,12 +219,14 @@ fn a_name_that_is_gone_at_the_return_is_loss() -> Result<()> {
     session.watch(&group, 0)?;
     let steps = ["mount proc /proc", "mkfifo /dir/fifo", "vanish /dir/fifo"];
     plan(&tree, Entry::Pivot).in_group(&group).run(&steps)?;
+    let losses = session.new_losses()?;
+    if skipped_by_preemption(&losses) {
+        return Ok(());
+    }
     // The writer's open is seen; the reader's is not.
     let counts = session.counts(0)?;
     assert_eq!(counts.get("write /dir/fifo"), Some(&1), "{counts:?}");
-    assert_eq!(session.tracer.counters()?.read_fault, 1);
-    let losses = session.new_losses()?;
-    assert!(losses.contains(&"lost read_fault 1".to_owned()), "{losses:?}");
+    assert_eq!(losses, ["lost read_fault 1"]);
     Ok(())
 }
 
@@ -230,13 +239,16 @@ fn a_group_without_room_is_loss() -> Result<()> {
     let mut session = Session::start(&Options { scope_entries: Some(2), ..Options::default() })?;
     session.watch(&group, 0)?;
     let (first, second) = (group.below("first")?, group.below("second")?);
+    assert!(session.watch(&second, 0).is_err());
     plan(&tree, Entry::Pivot).in_group(&first).run(&["open /file"])?;
+    let losses = session.new_losses()?;
+    if skipped_by_preemption(&losses) {
+        return Ok(());
+    }
+    assert_eq!(losses, ["lost scope_full 1"]);
     assert_eq!(session.accesses(0)?, ["open /file"]);
     plan(&tree, Entry::Pivot).in_group(&second).run(&["open /other"])?;
     assert_eq!(session.all_counts(0)?.len(), 0);
-    let losses = session.new_losses()?;
-    assert!(losses.contains(&"lost scope_full 1".to_owned()), "{losses:?}");
-    assert!(session.watch(&second, 0).is_err());
     Ok(())
 }
 

@@ -116,13 +116,15 @@ pub(crate) fn vanish(path: &CStr) -> Result<()> {
         });
         let call = format!("/proc/self/task/{}/syscall", told.recv()?.as_raw_nonzero());
         // The number of a call in which it waits; the kernel has its copy of the name then (fs/namei.c).
-        Deadline::after(60).retry("wait in open", |_| {
+        let waits = Deadline::after(60).retry("wait in open", |_| {
             let waits = fs::read_to_string(&call)?.starts_with(&format!("{} ", libc::SYS_openat));
             ensure!(waits, "not yet");
             Ok(())
-        })?;
-        raw::call(libc::SYS_munmap, [name, raw::MAPPED]).map_err(failed)?;
-        open(path.as_ptr() as usize, libc::O_WRONLY)?;
+        });
+        let gone = waits.and_then(|()| raw::call(libc::SYS_munmap, [name, raw::MAPPED]).map_err(failed));
+        // Whatever went wrong, the reader must not wait for ever, nor this.
+        open(path.as_ptr() as usize, libc::O_RDWR)?;
+        gone?;
         reader.join().ok().context("the reader panicked")?
     })
 }
