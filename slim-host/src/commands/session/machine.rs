@@ -64,7 +64,6 @@ impl Machine {
             sources: manner.sources,
             ring_bytes: number("SLIM_TEST_RING_BYTES").unwrap_or(defaults.ring_bytes),
             seen_entries: number("SLIM_TEST_SEEN_ENTRIES").or(defaults.seen_entries),
-            scope_entries: number("SLIM_TEST_SCOPE_ENTRIES").or(defaults.scope_entries),
             ..defaults
         }
     }

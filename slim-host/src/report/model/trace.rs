@@ -53,13 +53,14 @@ impl TraceReport {
         }
     }
 
-    /// Names `build` as what to do next, unless it would be refused.
+    /// Names `build` as what to do next, unless it would be refused for what was lost.
     pub fn suggest(&mut self, build: String) {
         self.next.push(unless_refused(build, self.capture.status, "trace"));
     }
 }
 
-/// `build`, a command that builds from a capture with this status, or what to do again where that would be refused.
+/// `build`, a command that builds from a capture with this status, or what to do again where that is incomplete and would be
+/// refused.
 #[must_use]
 pub fn unless_refused(build: String, status: Status, again: &str) -> String {
     match status {
