@@ -79,6 +79,23 @@ impl Slim {
     pub fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {
         Run::of(&mut self.command(arguments))
     }
+
+    /// Runs it with these arguments as `setpriv` with these options makes it.
+    ///
+    /// # Panics
+    /// It cannot be started or does not end in time.
+    pub fn run_as<'a>(&self, setpriv: &[&str], arguments: impl IntoIterator<Item = &'a str>) -> Run {
+        let real = self.command(arguments);
+        let mut command = Command::new("setpriv");
+        command.args(setpriv).arg(real.get_program()).args(real.get_args());
+        for (name, value) in real.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Run::of(&mut command)
+    }
 }
 
 impl Run {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Error, Result};
 use rustix::{io::Errno, process::Signal};
@@ -85,14 +84,8 @@ fn open_files_that_cannot_be_listed_are_loss() -> Result<()> {
     let file = scratch.file("held.slim");
     let trace = ["trace", container.name(), "--no-sweep", "--output", &file, "--"];
     let exec = ["docker", "exec", container.name(), "/bin/first", "/first/001"];
-    let whole = slim.command(trace.into_iter().chain(exec));
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"])
-        .arg(whole.get_program())
-        .args(whole.get_args());
-    command.envs(whole.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let run = Run::of(&mut command).expect(0);
+    let without = ["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"];
+    let run = slim.run_as(&without, trace.into_iter().chain(exec)).expect(0);
 
     let capture = capture::read(Path::new(&file))?;
     assert_eq!(capture.header.status, Status::Lossy, "{run}");

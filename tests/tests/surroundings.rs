@@ -13,15 +13,6 @@ fn capture(slim: &Slim, source: &str, file: &str, opened: &str) {
     slim.run(["trace", "--image", source, "--output", file, "--"].into_iter().chain(docker)).expect(0);
 }
 
-/// Runs slim as `setpriv` with these options makes it.
-fn as_somebody(slim: &Slim, setpriv: &[&str], arguments: &[&str]) -> Run {
-    let real = slim.command(arguments.iter().copied());
-    let mut command = Command::new("setpriv");
-    command.args(setpriv).arg(real.get_program()).args(real.get_args());
-    command.envs(real.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    Run::of(&mut command)
-}
-
 #[test]
 fn without_privileges_nothing_is_traced() -> Result<()> {
     let engine = require!(Engine::connect());
@@ -39,7 +30,7 @@ fn without_privileges_nothing_is_traced() -> Result<()> {
         (&powerless[..], "this takes root, or CAP_BPF, CAP_PERFMON and CAP_SYS_RESOURCE"),
     ];
     for (setpriv, says) in rows {
-        let run = as_somebody(&slim, setpriv, &build).expect(3);
+        let run = slim.run_as(setpriv, build).expect(3);
         assert!(run.stderr.contains(says) && run.stdout.is_empty(), "{run}");
         let ours = format!("name=^slim-{:x}-", run.pid);
         assert_eq!(engine.docker(["ps", "--all", "--quiet", "--filter", &ours])?, "", "left behind");
