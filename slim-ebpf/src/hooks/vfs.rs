@@ -147,25 +147,25 @@ pub fn inode_rename(ctx: FEntryContext) -> i32 {
 fn file<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
     let file = Own::argument(ctx, n);
     let dentry = || file.follow(config!(offsets.file_path) + config!(offsets.path_dentry));
-    report(ctx, kind, slot, dentry, file.addr());
+    report(kind, slot, dentry, file.addr());
 }
 
 /// Reports the object of the `struct path` that argument `n` points to.
 #[inline(always)]
 fn path<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
     let dentry = || Own::argument(ctx, n).follow(config!(offsets.path_dentry));
-    report(ctx, kind, slot, dentry, Addr(0));
+    report(kind, slot, dentry, Addr(0));
 }
 
 /// Reports the object of the `struct dentry` that argument `n` points to.
 #[inline(always)]
 fn dentry<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, n: usize) {
-    report(ctx, kind, slot, || Some(Own::argument(ctx, n)), Addr(0));
+    report(kind, slot, || Some(Own::argument(ctx, n)), Addr(0));
 }
 
 /// Reports what was reached; what could not be read is lost.
 #[inline(always)]
-fn report<C: EbpfContext>(ctx: &C, kind: u32, slot: Slot, dentry: impl Fn() -> Option<Own>, file: Addr) {
+fn report(kind: u32, slot: Slot, dentry: impl Fn() -> Option<Own>, file: Addr) {
     let region = slot.region();
     if config!(typed_task) == 1
         && let Some(region) = region
