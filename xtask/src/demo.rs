@@ -13,7 +13,7 @@ const CONTAINER: &str = "slim-demo";
 /// What the web server is asked for while it is traced, and again to prove the slim image before it is written.
 const EXERCISE: [&str; 4] = ["--http-path", "/", "--http-path", "/style.css"];
 /// What asks the slim image once more, as its users would.
-const CHECK: &str = "curl --fail --silent --show-error --retry 20 --retry-connrefused --retry-delay 1";
+const CHECK: &str = "curl --fail --silent --show-error --retry 20 --retry-all-errors --retry-delay 1";
 
 pub(crate) fn run() -> Result<()> {
     let engine = setup::run()?;
