@@ -215,12 +215,14 @@ impl Gathered {
             (Some(_), None, Some(plan)) => Some(paths(&plan.keep)),
             (_, _, _) => None,
         };
-        let names = self.image.as_ref().map(|opened| opened.name());
+        let wanted = self.capture.as_ref().map(|capture| capture.header.image.reference.as_str());
+        let wanted = wanted.or_else(|| label(&self.slim.as_ref()?.image, "source.reference"));
+        let names = self.image.as_ref().map(|opened| opened.name(wanted));
         let image = self.image.as_ref().zip(names.as_ref()).map(|(opened, name)| {
             let image = Image { tree: opened.files.tree(), packages: &opened.packages, kept: kept.as_ref() };
             (name, image)
         });
-        let slim_name = self.slim.as_ref().map(Opened::name).unwrap_or_default();
+        let slim_name = self.slim.as_ref().map(|slim| slim.name(None)).unwrap_or_default();
         let plan = self.plan.as_ref();
         let slim = kept.is_some().then(|| SlimSide {
             name: &slim_name,
@@ -246,12 +248,20 @@ impl Opened {
         Ok(Self { image, files, packages })
     }
 
-    /// Its name, harmless. An id by which it was asked for is no name.
-    fn name(&self) -> ImageName {
+    /// Its name, harmless. An id by which it was asked for is no name; then it is the tag that the capture or the slim image
+    /// calls it by, if it still has that.
+    fn name(&self, wanted: Option<&str>) -> ImageName {
         let SourceImage { id, reference, repo_tags, .. } = &self.image;
-        let named = if id.contains(reference.as_str()) { repo_tags.first() } else { Some(reference) };
+        let is_wanted = |tag: &&String| wanted.is_some_and(|wanted| is_tag(tag, wanted));
+        let tag = || repo_tags.iter().find(is_wanted).or(repo_tags.first());
+        let named = if id.contains(reference.as_str()) { tag() } else { Some(reference) };
         ImageName { reference: named.map(|name| quote(name.as_bytes())), id: Some(id.clone()) }
     }
+}
+
+/// Whether `reference` means the image with this tag.
+fn is_tag(tag: &str, reference: &str) -> bool {
+    tag.strip_prefix(reference).is_some_and(|rest| rest.is_empty() || rest == ":latest")
 }
 
 fn paths(keep: &KeepSet) -> BTreeSet<ImagePath> {

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::Result;
-use slim_tests::{Engine, Run, Scratch, Slim, require};
+use slim_tests::{Engine, Image, Run, Scratch, Slim, require};
 
 use crate::{LOG, capture, image};
 
@@ -36,6 +36,20 @@ fn a_file_appears_whole_and_is_not_overwritten() -> Result<()> {
     slim.run(["report", &capture, "--format", "markdown", "--output", &markdown]).expect(0);
     let piped = slim.run(["report", &capture, "--format", "markdown"]).expect(0);
     assert_eq!(std::fs::read(&markdown)?, piped.stdout);
+    Ok(())
+}
+
+#[test]
+fn an_image_with_many_tags_is_called_as_it_was_traced() -> Result<()> {
+    let engine = require!(Engine::connect());
+    let slim = require!(Slim::find(&engine));
+    // The engine tells the tags of an image in their order.
+    let earlier = Image::reserve(&engine, "tag");
+    let (scratch, image) = (Scratch::new()?, image(&engine)?);
+    let capture = capture(&slim, &scratch, &image, LOG)?;
+    engine.docker(["tag", image.tag(), earlier.tag()])?;
+    let run = slim.run(["report", &capture, "--format", "json"]).expect(0);
+    assert_eq!(run.json()["source"]["reference"], image.tag(), "{run}");
     Ok(())
 }
 
