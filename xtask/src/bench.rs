@@ -3,6 +3,7 @@
 //! Everything that is compared is measured in one run, in turns, so that a machine that grows slower does so for all;
 //! medians count. Verdicts are computed, and what loses stays in the tables. `--write` puts them into docs/bench.md.
 
+mod flow;
 mod hooks;
 mod pairs;
 mod programs;
