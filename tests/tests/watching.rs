@@ -248,6 +248,40 @@ fn nothing_found_is_a_success() -> Result<()> {
 }
 
 #[test]
+fn what_a_lossy_watch_found_comes_back_all_the_same() -> Result<()> {
+    let (engine, slim, source) = require!(all());
+    let scratch = Scratch::new()?;
+    let target = slimmed(&engine, &slim, &source, &scratch);
+    let container = Container::run(&engine, target.tag(), &ALONE, &[])?;
+
+    let file = scratch.file("findings.slim");
+    let mut watch = slim.command(["watch", container.name(), "-o", &file, "--format", "json"]);
+    let mut watch = Started::of(watch.env("SLIM_TEST_RING_BYTES", "4096"));
+    watch.until_it_says("watching ");
+    // Nobody reads the ring, of one page, while these come.
+    watch.signal(Signal::STOP);
+    let missing: Vec<String> = (100..150).map(|number| format!("/first/{number}")).collect();
+    missing.iter().try_for_each(|path| look(&engine, &container, path))?;
+    watch.signal(Signal::CONT);
+    watch.until_it_says("/first/100 is missing");
+    watch.signal(Signal::INT);
+    let run = watch.finish().expect(8);
+
+    let report = run.json();
+    let found = findings(&report).len();
+    assert!((1..missing.len()).contains(&found), "{run}");
+    let image = &report["images"][0];
+    assert_eq!(image["capture"]["status"], "lossy", "{run}");
+    // The command that it names is one that works.
+    let next = image["next"][0].as_str().unwrap_or_default();
+    assert!(next.ends_with(&format!(" --from {file} --allow-incomplete")), "{run}");
+    let words: Vec<&str> = next.split(' ').skip(1).chain(["--dry-run", "--format", "json"]).collect();
+    let run = slim.run(words).expect(0);
+    assert_eq!(run.json()["capture"]["status"], "lossy", "{run}");
+    Ok(())
+}
+
+#[test]
 fn the_source_is_found_by_labels_or_named() -> Result<()> {
     let (engine, slim, source) = require!(all());
     let scratch = Scratch::new()?;

@@ -20,6 +20,7 @@ use super::{
     trace::{End, Listening, Setup, Traced, Tracing, Wanted, Watched, all_ended, file_names},
 };
 use crate::{
+    capture::Status,
     cli::{ExecCommand, Format, WatchArgs},
     engine::{ContainerView, Engine, SourceImage},
     keep::{RuleSpec, Rules},
@@ -289,7 +290,8 @@ fn conclude(
         if let Some(file) = subject.file.as_ref().filter(|_| !findings.is_empty()) {
             let before = lineage.capture.map_or("CAPTURE".to_owned(), |capture| quoted(&capture));
             let source = quote(lineage.source.reference.as_bytes());
-            next.push(format!("slim build {source} --from {before} --from {}", quoted(file)));
+            let build = format!("slim build {source} --from {before} --from {}", quoted(file));
+            next.push(with_losses(build, capture.header.status));
         }
         images.push(WatchedImage {
             image: names.get(at).cloned().unwrap_or_default(),
@@ -307,6 +309,15 @@ fn conclude(
     match notebook.findings.len() {
         0 => Ok(()),
         findings => Err(CommandError::LookedFor(findings)),
+    }
+}
+
+/// `build`, a command that brings back what was found, with what it needs to be taken when events were lost meanwhile: what
+/// was found is missing all the same.
+fn with_losses(build: String, status: Status) -> String {
+    match status {
+        Status::Complete => build,
+        Status::Lossy | Status::Cut => format!("{build} --allow-incomplete"),
     }
 }
 
