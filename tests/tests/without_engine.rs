@@ -187,6 +187,62 @@ fn a_container_of_plain_runc_is_traced_by_process_and_by_group() -> Result<()> {
 }
 
 #[test]
+fn a_container_of_plain_runc_is_swept_by_process_and_by_group() -> Result<()> {
+    if !kernel::can_run() {
+        return Ok(());
+    }
+    require!(needs("runc"));
+    let engine = require!(Engine::connect());
+    let source = require!(engine.test_image("static"));
+    let slim = require!(Slim::find(&engine));
+    let (lower, storage) = require!(layer(&engine, &source));
+    let (runc, scratch) = (Runc::start(&lower)?, Scratch::new()?);
+    let pid = runc.state("pid")?;
+    let exec = |file: &str| {
+        let line = runc.exec(file);
+        let (program, words) = line.split_first().context("no program")?;
+        ran(Command::new(program).args(words))
+    };
+    let sweep = |words: &[&str], command: &[String]| {
+        let mut sweep = slim.command(["trace", "--sweep-only", "--storage", &storage]);
+        sweep.args(words).args(command).env("DOCKER_HOST", "unix:///nonexistent");
+        slim_tests::Run::of(&mut sweep).expect(0)
+    };
+
+    // Once, of what was opened and closed before slim came.
+    exec("/first/001")?;
+    let by_pid = scratch.file("pid.slim");
+    let run = sweep(&["--pid", &pid, "-o", &by_pid], &[]);
+    assert!(run.stderr.contains(": once\n"), "{run}");
+    let says = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(says.contains("next      slim build IMAGE --from"), "{run}");
+    assert!(says.contains(" confidence); no new start of it can be followed"), "{run}");
+    let capture = complete(&by_pid)?;
+    assert_eq!(found(&capture), set(["/bin/first", "/bin/serve", "/first/001"]));
+    assert_eq!((&*capture.header.sources, &*capture.header.engine), ("sweep", "none"));
+
+    // Until a command ends, and with what it does.
+    let (group, by_group) = (group_of(&pid)?, scratch.file("group.slim"));
+    let command: Vec<String> = std::iter::once("--".to_owned()).chain(runc.exec("/first/002")).collect();
+    sweep(&["--cgroup", &group, "-o", &by_group], &command);
+    let twice = set(["/bin/first", "/bin/serve", "/first/001", "/first/002"]);
+    assert_eq!(found(&complete(&by_group)?), twice);
+
+    let target = Image::reserve(&engine, "swept-runc");
+    slim.run(["build", &source, "--tag", target.tag(), "--from", &by_pid, "--from", &by_group]).expect(0);
+    assert!(target.entries()?.contains_key(b"first/002".as_slice()));
+
+    // The end of the container is an end.
+    let mut until = slim.command(["trace", "--sweep-only", "--pid", &pid, "--until", "exit", "-o"]);
+    let mut until = slim_tests::Started::of(until.arg(scratch.file("exit.slim")));
+    until.until_it_says("sweeping ");
+    drop(runc);
+    let run = until.finish().expect(0);
+    assert!(run.stderr.contains("; all containers have ended"), "{run}");
+    Ok(())
+}
+
+#[test]
 fn a_container_of_plain_containerd_is_traced_by_process_and_by_group() -> Result<()> {
     if !kernel::can_run() {
         return Ok(());
@@ -320,6 +376,14 @@ fn a_container_of_podman_is_traced_without_its_engine() -> Result<()> {
     // The sweep knows what was opened and closed before.
     let twice = set(["/bin/first", "/bin/serve", "/first/001", "/first/002"]);
     assert_eq!(traced("--cgroup", &group_of(pid)?, &scratch.file("group.slim"), "/first/002")?, twice);
+
+    // Nor is anything attached for a sweep; the group bears the id, by which a trace would know it again.
+    let swept = scratch.file("swept.slim");
+    let run = slim.run(["trace", "--sweep-only", "--pid", pid, "--output", &swept]).expect(0);
+    let remedy =
+        "only a trace of a start is certain: trace it without --sweep-only, and start it again meanwhile";
+    assert!(String::from_utf8_lossy(&run.stdout).contains(remedy), "{run}");
+    assert_eq!(complete(&swept).map(|capture| found(&capture))?, twice);
 
     // Podman stored the image anew; its files are those of the other engine all the same.
     slim.run(["build", &source, "--dry-run", "--tag", "slim-e2e-podman:x", "--from", &file]).expect(0);

@@ -83,11 +83,11 @@ pub struct TraceArgs {
 
     /// Attach nothing; only ask the kernel which names it remembers
     ///
-    /// The containers run at full speed. One sweep, or with --for, --until-exit or a command one every second until
+    /// The containers run at full speed. One sweep, or with --for, --until or a command one every second until
     /// then. The names of a container that has run for long may be forgotten: the report says how likely that is, and
     /// where names of its start are missing, the capture counts as incomplete.
     #[arg(long, help_heading = "How",
-          conflicts_with_all = ["image", "cgroup", "pid", "source", "no_sweep", "restart"])]
+          conflicts_with_all = ["image", "source", "no_sweep", "restart"])]
     pub sweep_only: bool,
 
     /// Do not ask the kernel which names it remembers

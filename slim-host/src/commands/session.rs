@@ -15,7 +15,6 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use attach::container_id;
 use draining::Pace;
-use machine::check_privileges;
 use sifting::admit;
 
 use super::{
@@ -40,7 +39,7 @@ mod sweeping;
 
 pub(super) use attach::{container_home, judge_root, root_of};
 pub(super) use header::header;
-pub(super) use machine::{Machine, Manner};
+pub(super) use machine::{Machine, Manner, check_privileges};
 
 /// Between two looks at the ring. It holds thousands of events, and a burst of new files is some thousand a tick.
 const TICK: Duration = Duration::from_millis(20);

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod end;
+mod errand;
 mod located;
 mod looking;
 mod project;
@@ -36,7 +37,11 @@ pub(super) use subject::{Traced, Wanted};
 pub(super) use watching::{Listening, Setup, Tracing};
 
 use end::Ends;
+use errand::Errand;
 use located::{Identified, Located};
+
+/// What a capture says of who ran the containers, when nobody was asked.
+const NO_ENGINE: &str = "none";
 
 /// Runs the command.
 ///
@@ -75,9 +80,6 @@ async fn trace(
     let images = images(engine, args, &named).await?;
     let only = named.first().filter(|_| args.compose_project.is_none());
     let files = files(args, only.map(|container| container.name.as_str()), &references(&images));
-    if args.sweep_only {
-        return sweeping::sweep(context, args, engine, signals, &named, images.into_iter().zip(files)).await;
-    }
     let wanted = images
         .iter()
         .zip(files)
@@ -86,6 +88,10 @@ async fn trace(
             Wanted { evidence_of: image.clone(), image, file, warnings: Vec::new() }
         })
         .collect();
+    if args.sweep_only {
+        let errand = Errand::of_engine(args, engine, &named, &images, wanted)?;
+        return sweeping::sweep(context, args, signals, errand).await;
+    }
     // Listening starts before we look who runs, or a container that starts in between would be missed.
     let since = SystemTime::now();
     let setup = Setup {
@@ -141,10 +147,14 @@ async fn trace_located(context: &Context, args: &TraceArgs, signals: &Signals) -
         }
     };
     let (wanted, targets) = sort(args, engine.as_ref(), &located).await?;
+    if args.sweep_only {
+        let errand = Errand::of_groups(&located, &targets, wanted)?;
+        return sweeping::sweep(context, args, signals, errand).await;
+    }
     let Some(mode) = located.first().map(|located| located.found.mode.clone()) else { return Ok(()) };
     let setup = Setup {
         machine: Machine::of_groups(mode),
-        engine: "none".to_owned(),
+        engine: NO_ENGINE.to_owned(),
         manner: Manner {
             newcomers: Newcomers::Ignore,
             sources: args.source.into(),

@@ -70,7 +70,7 @@ impl Machine {
 }
 
 /// Whether slim may ask the kernel at all.
-pub(super) fn check_privileges() -> Result<(), CommandError> {
+pub(in crate::commands) fn check_privileges() -> Result<(), CommandError> {
     if rustix::process::geteuid().is_root() { Ok(()) } else { Err(CommandError::NotRoot) }
 }
 

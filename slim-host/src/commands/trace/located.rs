@@ -57,6 +57,14 @@ impl Located {
     pub(super) fn is_alive(&self) -> bool {
         cgroup::processes(&self.found.group).is_ok_and(|pids| !pids.is_empty())
     }
+
+    /// The process that its group lists first, mostly the oldest.
+    ///
+    /// # Errors
+    /// When the group cannot be read.
+    pub(super) fn first_process(&self) -> Result<i32, CommandError> {
+        Ok(cgroup::processes(&self.found.group)?.first().copied().unwrap_or(self.pid))
+    }
 }
 
 /// The containers that the line names, each once.

@@ -97,8 +97,7 @@ pub(super) fn report(Traced { subject, capture, sweep }: Traced) -> TraceReport 
     let names = names.into_values().cloned().collect();
     // A trace always writes one.
     let file = subject.file.unwrap_or_default();
-    let mut report = TraceReport::new(&capture, names, file.clone());
-    let file = quote(file.as_os_str().as_encoded_bytes());
+    let mut report = TraceReport::new(&capture, names, file);
     report.warnings.extend(subject.warnings);
     report.sweep = sweep;
     if report.containers.is_empty() {
@@ -107,22 +106,31 @@ pub(super) fn report(Traced { subject, capture, sweep }: Traced) -> TraceReport 
         if let Some(remedy) = subject.late {
             report.warnings.push(late(report.sweep.as_ref(), remedy.in_words()));
         }
-        let image = &subject.image;
-        if image.fingerprint().is_some() {
-            report.suggest(format!(
-                "slim build IMAGE --from {file}, where IMAGE has the files that were traced"
-            ));
-        } else if !image.is_unknown() {
-            report.suggest(format!("slim build {} --from {file}", image.reference));
-        }
+        suggest(&mut report, &subject.image);
     }
     report
 }
 
+/// Tells what can be built of the capture of `image`, where that is known.
+pub(super) fn suggest(report: &mut TraceReport, image: &ImageIdentity) {
+    let file = quote(report.file.as_os_str().as_encoded_bytes());
+    if image.fingerprint().is_some() {
+        report.suggest(format!("slim build IMAGE --from {file}, where IMAGE has the files that were traced"));
+    } else if !image.is_unknown() {
+        report.suggest(format!("slim build {} --from {file}", image.reference));
+    }
+}
+
 /// The warning for containers `names` that nothing but sweeps looked at.
-pub(super) fn only_swept(sweep: &SweepReport, names: &[String]) -> String {
-    let start = format!("slim trace {} --restart", names.join(" "));
-    late(Some(sweep), &format!("only a trace of a start is certain: `{start}`"))
+pub(super) fn only_swept(sweep: &SweepReport, remedy: Remedy, names: &[String]) -> String {
+    let start = match remedy {
+        Remedy::Restart => format!("`slim trace {} --restart`", names.join(" ")),
+        Remedy::StartAgain | Remedy::StartAnother => {
+            "trace it without --sweep-only, and start it again meanwhile".to_owned()
+        }
+        Remedy::Nothing => return late(Some(sweep), remedy.in_words()),
+    };
+    late(Some(sweep), &format!("only a trace of a start is certain: {start}"))
 }
 
 /// What can be known of the start of a container that ran before it was traced, and what would make it certain.
@@ -165,8 +173,21 @@ mod tests {
     fn a_sweep_alone_offers_the_trace_of_a_start() {
         let startup = StartupReport { confidence: Confidence::High, reasons: Vec::new() };
         let sweep = SweepReport { startup: Some(startup), ..SweepReport::default() };
-        let expected = "it ran before the trace: its start is known as far as the kernel remembers it \
-                        (high confidence); only a trace of a start is certain: `slim trace web worker --restart`";
-        assert_eq!(only_swept(&sweep, &["web".to_owned(), "worker".to_owned()]), expected);
+        let known = "it ran before the trace: its start is known as far as the kernel remembers it (high confidence); ";
+        let told = |remedy| only_swept(&sweep, remedy, &["web".to_owned(), "worker".to_owned()]);
+        assert_eq!(
+            told(Remedy::Restart),
+            format!("{known}only a trace of a start is certain: `slim trace web worker --restart`")
+        );
+        assert_eq!(
+            told(Remedy::of_group(Some("0a"))),
+            format!(
+                "{known}only a trace of a start is certain: trace it without --sweep-only, and start it again meanwhile"
+            )
+        );
+        assert_eq!(
+            told(Remedy::of_group(None)),
+            format!("{known}no new start of it can be followed, since its control group bears no id")
+        );
     }
 }

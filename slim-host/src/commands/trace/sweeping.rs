@@ -13,28 +13,30 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::{End, Ends, Watched, end, feed, opening, prepare, show, subject::only_swept, what};
+use super::{
+    End, Ends, Wanted, end,
+    errand::{Errand, Swept},
+    feed, opening, prepare, show,
+    subject::{Remedy, only_swept, suggest},
+};
 use crate::{
     capture::{Capture, CaptureWriter, EventCounts, Existing, Header, Status},
     cli::TraceArgs,
     commands::{
         CommandError, Context,
         recorder::Recorder,
-        session::{BATCH, Feed, Machine, Progress, container_home, header, now_ns},
+        session::{BATCH, Feed, Progress, header, now_ns},
         signals::Signals,
         sweeps::{PERIOD, REST},
     },
-    engine::{ContainerView, Engine, SourceImage},
-    exercise::Target,
     output::{LiveCounts, Output},
-    path::quote,
     report::{SweepReport, TraceReport},
     tracer::{
         Aggregate, Loss,
         aggregate::Holder,
         snapshot,
         sweep::{
-            Home, Sweep, SweepError, Sweeper,
+            Sweep, SweepError, Sweeper,
             confidence::{Confidence, Trace, judge},
             signs::{self, Container},
         },
@@ -48,28 +50,22 @@ const REDRAW: Duration = Duration::from_millis(250);
 
 /// An image whose containers are swept.
 struct Subject {
-    image: SourceImage,
     header: Header,
     file: PathBuf,
     recorder: Recorder,
     report: SweepReport,
     containers: Vec<String>,
-}
-
-/// A container that is swept.
-struct Swept<'a> {
-    target: u32,
-    view: &'a ContainerView,
-    pid: i32,
-    home: Home,
+    /// How their start could be seen.
+    remedy: Remedy,
+    warnings: Vec<String>,
 }
 
 /// Everything that goes on.
-struct Sweeping<'a> {
+struct Sweeping {
     sweeper: Sweeper,
     aggregate: Aggregate,
     subjects: Vec<Subject>,
-    swept: Vec<Swept<'a>>,
+    swept: Vec<Swept>,
     loss: Loss,
     began: Instant,
     progress: Arc<Progress>,
@@ -77,17 +73,16 @@ struct Sweeping<'a> {
     feed: Option<Feed>,
 }
 
-/// Sweeps the containers `named` until the trace shall end, at least once.
+/// Runs the errand until the trace shall end, with one sweep at least.
 pub(super) async fn sweep(
     context: &Context,
     args: &TraceArgs,
-    engine: &Engine,
     signals: &Signals,
-    named: &[ContainerView],
-    images: impl Iterator<Item = (SourceImage, PathBuf)>,
+    errand: Errand<'_>,
 ) -> Result<(), CommandError> {
-    let mut sweeping = Sweeping::begin(engine, named, images, feed(context))?;
-    let (what, goes_on) = (what(args, named), Ends::of(args).is_some(args));
+    let Errand { wanted, containers, engine, what, watched, target } = errand;
+    let mut sweeping = Sweeping::begin(wanted, containers, &engine, feed(context))?;
+    let goes_on = Ends::of(args).is_some(args);
     // Before the line that says that Ctrl-C ends it.
     signals.trace_begins();
     let live = context.output.live(if goes_on {
@@ -97,8 +92,6 @@ pub(super) async fn sweep(
     });
     sweeping.first()?;
     let ended = if goes_on {
-        let target = named.first().filter(|_| named.len() == 1).map(Target::from);
-        let watched = Watched::Containers(engine, named);
         let mut over = pin!(end::end(args, watched, target.as_ref(), sweeping.progress(), signals));
         let mut due = Instant::now() + PERIOD;
         let mut redraw = interval(REDRAW);
@@ -133,35 +126,33 @@ pub(super) async fn sweep(
     }
 }
 
-impl<'a> Sweeping<'a> {
+impl Sweeping {
     fn begin(
-        engine: &Engine,
-        named: &'a [ContainerView],
-        images: impl Iterator<Item = (SourceImage, PathBuf)>,
+        wanted: Vec<Wanted>,
+        swept: Vec<Swept>,
+        engine: &str,
         output: Option<Output>,
     ) -> Result<Self, CommandError> {
         let sweeper = Sweeper::start()?;
-        let images: Vec<_> = images.collect();
-        prepare(images.iter().map(|(_, file)| file.as_path()))?;
-        let machine = Machine::of_engine(engine.info())?;
-        let mut swept = Vec::new();
-        for view in named {
-            let (pid, group, root) = container_home(view, &machine)?;
-            let place = images.iter().position(|(image, _)| image.id == view.image_id);
-            let target = place.and_then(|at| u32::try_from(at).ok()).unwrap_or_default();
-            swept.push(Swept { target, view, pid, home: Home::new(group, &root)? });
-        }
-        let mut subjects = Vec::with_capacity(images.len());
-        for (image, file) in images {
-            let header =
-                Header { sources: SOURCE.to_owned(), ..header(image.identity(), engine.info().title())? };
+        prepare(wanted.iter().filter_map(|wanted| wanted.file.as_deref()))?;
+        let mut subjects = Vec::with_capacity(wanted.len());
+        for (target, Wanted { image, file, warnings, .. }) in (0..).zip(wanted) {
+            let header = Header { sources: SOURCE.to_owned(), ..header(image, engine.to_owned())? };
+            // A sweep always writes one.
+            let file = file.unwrap_or_default();
             let recorder = Recorder::new(CaptureWriter::create(&file, &header, Existing::Refuse)?);
-            let names = named.iter().filter(|view| view.image_id == image.id).map(|view| view.name.clone());
-            let containers = names.collect();
-            let report = SweepReport::default();
-            subjects.push(Subject { image, header, file, recorder, report, containers });
+            let containers: Vec<&Swept> = swept.iter().filter(|swept| swept.target == target).collect();
+            subjects.push(Subject {
+                header,
+                file,
+                recorder,
+                report: SweepReport::default(),
+                containers: containers.iter().map(|swept| swept.name.clone()).collect(),
+                remedy: containers.last().map_or(Remedy::Nothing, |swept| swept.remedy),
+                warnings,
+            });
         }
-        let images = subjects.iter().map(|subject| subject.image.reference.clone()).collect();
+        let images = subjects.iter().map(|subject| subject.header.image.reference.clone()).collect();
         Ok(Self {
             sweeper,
             aggregate: Aggregate::new(now_ns()),
@@ -177,11 +168,11 @@ impl<'a> Sweeping<'a> {
     /// The first sweep of each container, by which it is judged. It must not fail.
     fn first(&mut self) -> Result<(), CommandError> {
         for at in 0..self.swept.len() {
-            let Some(Swept { target, view, pid, home }) = self.swept.get(at) else { break };
+            let Some(Swept { target, command, pid, home, .. }) = self.swept.get(at) else { break };
             let (target, now) = (*target, now_ns());
             let sweep = self.sweeper.sweep(home)?;
             let found = snapshot::take(home.group())?;
-            let (holders, command) = (&found.holders, &view.command);
+            let holders = &found.holders;
             let signs =
                 signs::collect(&Container { group: home.group(), pid: *pid, command, holders }, &sweep);
             let judgement = judge(&signs);
@@ -279,15 +270,15 @@ impl<'a> Sweeping<'a> {
         let status = if loss.is_complete() { Status::Complete } else { Status::Lossy };
         let mut reports = Vec::with_capacity(self.subjects.len());
         for (target, subject) in (0..).zip(self.subjects) {
-            let Subject { image, header, file, recorder, report, containers } = subject;
+            let Subject { header, file, recorder, report, containers, remedy, warnings } = subject;
             recorder.finish(status, duration_ns, loss.by_cause(), EventCounts::new())?;
             let header = Header { duration_ns, status, loss: loss.by_cause(), ..header };
             let capture = Capture { header, accesses: self.aggregate.accesses(target).collect() };
-            let shown = quote(file.as_os_str().as_encoded_bytes());
             let mut trace = TraceReport::new(&capture, containers, file);
-            trace.warnings.push(only_swept(&report, &trace.containers));
+            trace.warnings.extend(warnings);
+            trace.warnings.push(only_swept(&report, remedy, &trace.containers));
             trace.sweep = Some(report);
-            trace.suggest(format!("slim build {} --from {shown}", image.reference));
+            suggest(&mut trace, &capture.header.image);
             reports.push(trace);
         }
         Ok(reports)
