@@ -1,4 +1,4 @@
-//! What a server sends while it is driven, looked at many times a second: others on the machine take a processor for
+//! What a server sends while it is driven, counted many times a second: others on the machine take a processor for
 //! milliseconds, which the rate of a whole second cannot tell from what is to be measured.
 
 use std::fs;
@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::pairs::undisturbed;
 use super::stage::Container;
 use crate::process;
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(20);
+/// Between two samples.
+const PERIOD: Duration = Duration::from_millis(20);
+
+/// How long a sample may take: of one that was held up nobody knows of which moment it is.
+const PROMPT: Duration = Duration::from_micros(100);
 
 /// Windows that a figure must rest on.
-const FEWEST: usize = 10;
+const FEWEST: usize = 5;
 
 /// The interface of a container on the engine's bridge.
 const INTERFACE: &str = "eth0:";
@@ -26,7 +28,7 @@ const SENT: usize = 8;
 
 /// Bytes that had been sent at some time.
 #[derive(Clone, Copy)]
-struct Look {
+struct Sample {
     at: Instant,
     sent: u64,
 }
@@ -34,59 +36,74 @@ struct Look {
 /// What a server sent while something drove it.
 pub(super) struct Flow {
     /// What the driver said.
-    pub(super) said: String,
-    looks: Vec<Look>,
+    pub(super) output: String,
+    /// Bytes.
+    sent: u64,
+    samples: Vec<Sample>,
 }
 
 impl Flow {
-    /// Runs `driver` to its end, and looks meanwhile at what `container` sends.
+    /// Runs `driver` to its end, and counts meanwhile what `container` sends.
     pub(super) fn of(container: &Container<'_>, driver: &mut Command) -> Result<Self> {
         let file = format!("/proc/{}/net/dev", container.pid()?);
+        let before = sent(&file)?;
         let is_over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let looking = scope.spawn(|| {
-                let mut looks = vec![look(&file)?];
+        let (output, samples) = thread::scope(|scope| {
+            let sampling = scope.spawn(|| {
+                let mut samples = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
-                    thread::sleep(LOOK);
-                    looks.push(look(&file)?);
+                    thread::sleep(PERIOD);
+                    let begun = Instant::now();
+                    let sent = sent(&file)?;
+                    if begun.elapsed() <= PROMPT {
+                        samples.push(Sample { at: begun, sent });
+                    }
                 }
-                anyhow::Ok(looks)
+                anyhow::Ok(samples)
             });
-            let said = process::output(driver);
+            let output = process::output(driver);
             is_over.store(true, Ordering::Relaxed);
-            let looks = looking.join().map_err(|_| anyhow::anyhow!("the looking panicked"))?;
-            Ok(Self { said: said?, looks: looks? })
-        })
+            let samples = sampling.join().map_err(|_| anyhow::anyhow!("the sampling panicked"))?;
+            anyhow::Ok((output?, samples?))
+        })?;
+        Ok(Self { output, sent: sent(&file)?.saturating_sub(before), samples })
     }
 
-    /// Nanoseconds of one of `requests`, the requests that were answered: of the time between two looks the one to which nine
-    /// of ten are slower. The first and the last are not whole.
+    /// Nanoseconds of one of `requests`, which were all that were answered: of the windows between two samples the one to which
+    /// nine of ten are slower. In those at the edges the driver is not at work all the time.
     pub(super) fn time(&self, requests: f64) -> Result<f64> {
-        let (Some(first), Some(last)) = (self.looks.first(), self.looks.last()) else {
-            return Ok(f64::NAN);
-        };
-        let bytes = last.sent.saturating_sub(first.sent) as f64 / requests;
-        let whole = self.looks.get(1..self.looks.len().saturating_sub(1)).unwrap_or_default();
-        let windows = whole.windows(2).filter_map(|pair| {
+        let bytes = self.sent as f64 / requests;
+        let windows = self.samples.windows(2).filter_map(|pair| {
             let sent = pair[1].sent.saturating_sub(pair[0].sent);
             let time = pair[1].at.duration_since(pair[0].at).as_nanos() as f64;
             (sent > 0).then(|| time * bytes / sent as f64)
         });
-        let times: Vec<f64> = windows.collect();
+        let mut times: Vec<f64> = windows.collect();
         ensure!(
             times.len() >= FEWEST,
-            "the server sent only {} times: too short to be measured",
+            "the server sent in {} moments only: too short to be measured",
             times.len()
         );
-        Ok(undisturbed(times))
+        times.sort_by(f64::total_cmp);
+        Ok(tenth(&times))
     }
 }
 
-fn look(file: &str) -> Result<Look> {
+/// What a tenth of these, which ascend, is below. Between two of them where it is none: so it does not depend on how many
+/// there are.
+fn tenth(times: &[f64]) -> f64 {
+    let place = (times.len().saturating_sub(1)) as f64 / 10.0;
+    let at = |index: usize| times.get(index).copied().unwrap_or(f64::NAN);
+    let (low, part) = (at(place as usize), place.fract());
+    if part == 0.0 { low } else { low + part * (at(place as usize + 1) - low) }
+}
+
+/// Bytes that the processes of the network namespace behind `file` have sent.
+fn sent(file: &str) -> Result<u64> {
     let text = fs::read_to_string(file).with_context(|| format!("read {file}"))?;
     let line = text.lines().find_map(|line| line.trim().strip_prefix(INTERFACE));
     let sent = line.and_then(|line| line.split_whitespace().nth(SENT)?.parse().ok());
-    Ok(Look { at: Instant::now(), sent: sent.with_context(|| format!("no {INTERFACE} in {file}"))? })
+    sent.with_context(|| format!("no {INTERFACE} in {file}"))
 }
 
 #[cfg(test)]
@@ -96,16 +113,26 @@ mod tests {
     #[test]
     fn the_time_of_a_request_is_that_of_an_undisturbed_moment() {
         let begin = Instant::now();
-        // 2000 bytes a look, of which the eleventh took nine times as long, with a beginning and an end that are none.
-        let mut looks = vec![Look { at: begin, sent: 0 }];
-        for number in 0..=11_u32 {
+        // Nothing at first; then 2000 bytes a window, of which one took nine times as long, and a short end.
+        let mut samples = vec![Sample { at: begin, sent: 0 }];
+        for number in 1..=11_u32 {
             let late = if number >= 11 { 8 } else { 0 };
-            looks.push(Look { at: begin + LOOK * (number + late), sent: 500 + u64::from(number) * 2000 });
+            samples.push(Sample { at: begin + PERIOD * (number + late), sent: u64::from(number - 1) * 2000 });
         }
-        looks.push(Look { at: begin + LOOK * 40, sent: 23_000 });
-        let flow = Flow { said: String::new(), looks };
+        samples.push(Sample { at: begin + PERIOD * 40, sent: 20_500 });
+        let flow = Flow { output: String::new(), sent: 23_000, samples };
         assert_eq!(flow.time(230.0).unwrap(), 20e6 / 20.0);
-        let short = Flow { looks: flow.looks[..6].to_vec(), ..flow };
+        let short = Flow { samples: flow.samples[..6].to_vec(), ..flow };
         assert!(short.time(1.0).is_err());
+    }
+
+    #[test]
+    fn a_tenth_is_below_whatever_their_number() {
+        let times =
+            |count: u32| (0..count).map(|nth| f64::from(nth) / f64::from(count - 1)).collect::<Vec<_>>();
+        for count in [11, 19, 20, 21, 50] {
+            assert!((tenth(&times(count)) - 0.1).abs() < 1e-9, "{count}");
+        }
+        assert_eq!(tenth(&[5.0]), 5.0);
     }
 }
