@@ -252,16 +252,14 @@ impl Opened {
     /// calls it by, if it still has that.
     fn name(&self, wanted: Option<&str>) -> ImageName {
         let SourceImage { id, reference, repo_tags, .. } = &self.image;
-        let is_wanted = |tag: &&String| wanted.is_some_and(|wanted| is_tag(tag, wanted));
-        let tag = || repo_tags.iter().find(is_wanted).or(repo_tags.first());
-        let named = if id.contains(reference.as_str()) { tag() } else { Some(reference) };
+        let tag = || wanted.and_then(|wanted| self.image.tag_of(wanted));
+        let named = if id.contains(reference.as_str()) {
+            tag().or_else(|| repo_tags.first().map(String::as_str))
+        } else {
+            Some(reference.as_str())
+        };
         ImageName { reference: named.map(|name| quote(name.as_bytes())), id: Some(id.clone()) }
     }
-}
-
-/// Whether `reference` means the image with this tag.
-fn is_tag(tag: &str, reference: &str) -> bool {
-    tag.strip_prefix(reference).is_some_and(|rest| rest.is_empty() || rest == ":latest")
 }
 
 fn paths(keep: &KeepSet) -> BTreeSet<ImagePath> {

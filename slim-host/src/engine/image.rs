@@ -49,6 +49,12 @@ pub struct SourceImage {
 }
 
 impl SourceImage {
+    /// Its tag that `reference` means, if it has that.
+    #[must_use]
+    pub fn tag_of(&self, reference: &str) -> Option<&str> {
+        self.repo_tags.iter().map(String::as_str).find(|tag| super::name::is_tag(tag, reference))
+    }
+
     /// What a capture's header says of it.
     #[must_use]
     pub fn identity(&self) -> ImageIdentity {

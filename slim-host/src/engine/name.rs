@@ -66,6 +66,19 @@ pub(super) fn split_tag(name: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Whether `reference`, as people write it, means the image that an engine knows by `tag`: Docker Hub's own names have a short
+/// and a long form, the tag is `latest` when not given, and what a digest says beside a name does not count.
+pub(super) fn is_tag(tag: &str, reference: &str) -> bool {
+    whole(tag) == whole(reference)
+}
+
+fn whole(reference: &str) -> (&str, &str) {
+    let name = reference.split('@').next().unwrap_or(reference);
+    let (repo, tag) = split_tag(name);
+    let repo = repo.strip_prefix("docker.io/").unwrap_or(repo);
+    (repo.strip_prefix("library/").unwrap_or(repo), tag.unwrap_or("latest"))
+}
+
 /// Up to three of `known` that look like `wanted`, best first: same last component, or at most two typing slips.
 pub(super) fn similar(wanted: &str, known: impl IntoIterator<Item = String>) -> Vec<String> {
     let wanted_base = base(wanted);
@@ -113,6 +126,25 @@ fn bad(kind: &'static str, text: &str) -> EngineError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_has_many_spellings() {
+        for (tag, reference) in [
+            ("nginx:latest", "nginx"),
+            ("nginx:1", "docker.io/library/nginx:1"),
+            ("nginx:1", "library/nginx:1"),
+            ("nginx:1", "nginx:1@sha256:00ff"),
+            ("team/app:2", "docker.io/team/app:2"),
+            ("r.example:5000/app:latest", "r.example:5000/app"),
+        ] {
+            assert!(is_tag(tag, reference), "{tag} {reference}");
+        }
+        for (tag, reference) in
+            [("nginx:1", "nginx"), ("nginx:1", "nginx:10"), ("r.example/nginx:1", "nginx:1")]
+        {
+            assert!(!is_tag(tag, reference), "{tag} {reference}");
+        }
+    }
 
     #[test]
     fn references_that_would_change_the_request_are_refused() {
