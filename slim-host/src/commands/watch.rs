@@ -291,7 +291,7 @@ fn conclude(
             let before = lineage.capture.map_or("CAPTURE".to_owned(), |capture| quoted(&capture));
             let source = quote(lineage.source.reference.as_bytes());
             let build = format!("slim build {source} --from {before} --from {}", quoted(file));
-            next.push(with_losses(build, capture.header.status));
+            next.push(with_losses(build, capture.header.status.max(lineage.status)));
         }
         images.push(WatchedImage {
             image: names.get(at).cloned().unwrap_or_default(),
@@ -312,8 +312,8 @@ fn conclude(
     }
 }
 
-/// `build`, a command that brings back what was found, with what it needs to be taken when events were lost meanwhile: what
-/// was found is missing all the same.
+/// `build`, a command that brings back what was found, with what it needs to be taken where a capture is incomplete: what was
+/// found is missing all the same.
 fn with_losses(build: String, status: Status) -> String {
     match status {
         Status::Complete => build,

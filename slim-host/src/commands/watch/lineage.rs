@@ -3,7 +3,7 @@
 use std::{collections::HashSet, path::PathBuf};
 
 use crate::{
-    capture::{AccessKey, Outcome},
+    capture::{AccessKey, Outcome, Status},
     commands::{CommandError, state},
     engine::{Engine, EngineError, SourceImage},
     image::LABEL_PREFIX,
@@ -21,6 +21,8 @@ pub(super) struct Lineage {
     pub(super) before: HashSet<AccessKey>,
     /// That capture.
     pub(super) capture: Option<PathBuf>,
+    /// Whether that is whole; as if it were, when it is not on this machine.
+    pub(super) status: Status,
     /// What people should know.
     pub(super) warnings: Vec<String>,
 }
@@ -53,18 +55,18 @@ pub(super) async fn of(
     };
     let built_from = label(slim, "capture.digest").filter(|_| digest == Some(&source.config_digest));
     let capture = built_from.and_then(state::place);
-    let before = match built_from.map(state::find) {
+    let (before, status) = match built_from.map(state::find) {
         Some(Ok(Some(capture))) => {
             let absent = |key: &AccessKey| key.outcome == Outcome::Failed(ENOENT);
-            capture.accesses.into_keys().filter(absent).collect()
+            (capture.accesses.into_keys().filter(absent).collect(), capture.header.status)
         }
         Some(Err(error)) => {
             log::info!("the capture that the image was built from is of no use: {error}");
-            HashSet::new()
+            (HashSet::new(), Status::Complete)
         }
-        Some(Ok(None)) | None => HashSet::new(),
+        Some(Ok(None)) | None => (HashSet::new(), Status::Complete),
     };
-    Ok(Lineage { source, before, capture, warnings })
+    Ok(Lineage { source, before, capture, status, warnings })
 }
 
 /// The image with the configuration `digest`: by its name, or by its id, which that digest is with a graph driver.
