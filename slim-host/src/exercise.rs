@@ -3,7 +3,7 @@
 //!
 //! A command on the host learns the container's name, address and ports from its environment. Readiness is its own
 //! job: it starts as soon as the container runs, which says nothing about the application. It should try until the
-//! application answers (`curl --retry-all-errors --retry 10 ...`: before it listens, a published port may refuse
+//! application answers (`curl --retry-all-errors --retry 30 ...`: before it listens, a published port may refuse
 //! connections, and the engine's proxy may take and reset them); slim cannot know what "ready" means, and a probe of
 //! its own would be traced as use.
 //!

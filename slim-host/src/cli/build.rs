@@ -231,8 +231,8 @@ pub struct TraceUntil {
     /// Run by `sh -c` with SLIM_CONTAINER (name), SLIM_CONTAINER_ID, SLIM_IP, SLIM_PORT_80 for each published port
     /// (80 is the container's, the value is the host's; SLIM_PORT_53_UDP for UDP) and SLIM_PORT when there is one
     /// only. It starts right after the container (and after --exec), so it has to wait until the application answers,
-    /// for instance with `curl --retry-all-errors --retry 10`: a port that the engine publishes takes connections
-    /// before the application does, and resets them. When it fails, nothing is built.
+    /// for instance with `curl --retry-all-errors --retry 30 --retry-delay 1` (curl 7.71): a port that the engine publishes
+    /// takes connections before the application does, and resets them. When it fails, nothing is built.
     #[arg(long, value_name = "CMD", help_heading = "Steps of the exercise", conflicts_with = "from")]
     pub host_exec: Option<String>,
 }
