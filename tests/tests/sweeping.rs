@@ -188,3 +188,21 @@ fn a_restart_shows_the_start_and_is_never_done_unasked() -> Result<()> {
     assert!(found(&capture::read(Path::new(&file))?).contains(&start));
     Ok(())
 }
+
+#[test]
+fn a_container_that_is_started_again_is_swept_anew() -> Result<()> {
+    let Ground { engine, source, slim, scratch } = require!(Ground::of("static"));
+    let container = Container::run(&engine, &source, &["--network", "none"], &[])?;
+    // It takes the device number of the root that goes, which the new root would have again.
+    let other = Container::create(&engine, &source, &["--network", "none"], &[])?;
+
+    let file = scratch.file("again.slim");
+    let (name, other) = (container.name(), other.name());
+    let again = format!(
+        "docker stop --time 0 {name} && docker start {other} {name} && docker exec {name} /bin/first /first/001"
+    );
+    slim.run(["trace", name, "--sweep-only", "--output", &file, "--", "sh", "-c", &again]).expect(0);
+    let files = found(&capture::read(Path::new(&file))?);
+    assert!(files.iter().any(|(_, path)| path == "/first/001"), "{files:?}");
+    Ok(())
+}

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use slim_host::capture::Capture;
+use slim_host::capture::{Capture, Status};
 use slim_tests::{Containerd, Deadline, Engine, Image, Missing, Scratch, Slim, complete, kernel, require};
 
 /// What was found in /first, /srv and /bin of slim-test/static: seen, or resolved before the trace.
@@ -159,19 +159,8 @@ fn a_container_of_plain_runc_is_traced_by_process_and_by_group() -> Result<()> {
 
     // The engine has the image, and the fingerprint of its files says that it is this one; another is refused.
     let target = Image::reserve(&engine, "runc");
-    let build = [
-        "build",
-        &source,
-        "--level",
-        "strict",
-        "--tag",
-        target.tag(),
-        "--from",
-        &by_pid,
-        "--from",
-        &by_group,
-    ];
-    slim.run(build).expect(0);
+    let build = ["build", &source, "--level", "strict", "--tag", target.tag(), "--from", &by_pid];
+    slim.run(build.into_iter().chain(["--from", &by_group])).expect(0);
     let kept: BTreeSet<String> = target
         .entries()?
         .into_iter()
@@ -186,6 +175,15 @@ fn a_container_of_plain_runc_is_traced_by_process_and_by_group() -> Result<()> {
     Ok(())
 }
 
+/// What a sweep found. No name of the start of slim-test/static bears witness: where the kernel has given back memory, the
+/// capture is incomplete for that alone.
+fn swept(file: &str) -> Result<(Capture, BTreeSet<String>)> {
+    let capture = slim_host::capture::read(Path::new(file))?;
+    ensure!(capture.header.loss.keys().all(|cause| cause == "forgotten"), "{:?}", capture.header.loss);
+    let found = found(&capture);
+    Ok((capture, found))
+}
+
 #[test]
 fn a_container_of_plain_runc_is_swept_by_process_and_by_group() -> Result<()> {
     if !kernel::can_run() {
@@ -198,11 +196,6 @@ fn a_container_of_plain_runc_is_swept_by_process_and_by_group() -> Result<()> {
     let (lower, storage) = require!(layer(&engine, &source));
     let (runc, scratch) = (Runc::start(&lower)?, Scratch::new()?);
     let pid = runc.state("pid")?;
-    let exec = |file: &str| {
-        let line = runc.exec(file);
-        let (program, words) = line.split_first().context("no program")?;
-        ran(Command::new(program).args(words))
-    };
     let sweep = |words: &[&str], command: &[String]| {
         let mut sweep = slim.command(["trace", "--sweep-only", "--storage", &storage]);
         sweep.args(words).args(command).env("DOCKER_HOST", "unix:///nonexistent");
@@ -210,15 +203,17 @@ fn a_container_of_plain_runc_is_swept_by_process_and_by_group() -> Result<()> {
     };
 
     // Once, of what was opened and closed before slim came.
-    exec("/first/001")?;
+    ran(Command::new("env").args(runc.exec("/first/001")))?;
     let by_pid = scratch.file("pid.slim");
     let run = sweep(&["--pid", &pid, "-o", &by_pid], &[]);
     assert!(run.stderr.contains(": once\n"), "{run}");
     let says = String::from_utf8_lossy(&run.stdout).into_owned();
-    assert!(says.contains("next      slim build IMAGE --from"), "{run}");
     assert!(says.contains(" confidence); no new start of it can be followed"), "{run}");
-    let capture = complete(&by_pid)?;
-    assert_eq!(found(&capture), set(["/bin/first", "/bin/serve", "/first/001"]));
+    let (capture, found) = swept(&by_pid)?;
+    assert_eq!(found, set(["/bin/first", "/bin/serve", "/first/001"]));
+    let is_whole = !says.contains("(low confidence)");
+    assert_eq!(says.contains("next      slim build IMAGE --from"), is_whole, "{run}");
+    assert_eq!(capture.header.status == Status::Complete, is_whole, "{run}");
     assert_eq!((&*capture.header.sources, &*capture.header.engine), ("sweep", "none"));
 
     // Until a command ends, and with what it does.
@@ -226,10 +221,11 @@ fn a_container_of_plain_runc_is_swept_by_process_and_by_group() -> Result<()> {
     let command: Vec<String> = std::iter::once("--".to_owned()).chain(runc.exec("/first/002")).collect();
     sweep(&["--cgroup", &group, "-o", &by_group], &command);
     let twice = set(["/bin/first", "/bin/serve", "/first/001", "/first/002"]);
-    assert_eq!(found(&complete(&by_group)?), twice);
+    assert_eq!(swept(&by_group)?.1, twice);
 
     let target = Image::reserve(&engine, "swept-runc");
-    slim.run(["build", &source, "--tag", target.tag(), "--from", &by_pid, "--from", &by_group]).expect(0);
+    let build = ["build", &source, "--allow-incomplete", "--tag", target.tag(), "--from", &by_pid];
+    slim.run(build.into_iter().chain(["--from", &by_group])).expect(0);
     assert!(target.entries()?.contains_key(b"first/002".as_slice()));
 
     // The end of the container is an end.
@@ -378,12 +374,12 @@ fn a_container_of_podman_is_traced_without_its_engine() -> Result<()> {
     assert_eq!(traced("--cgroup", &group_of(pid)?, &scratch.file("group.slim"), "/first/002")?, twice);
 
     // Nor is anything attached for a sweep; the group bears the id, by which a trace would know it again.
-    let swept = scratch.file("swept.slim");
-    let run = slim.run(["trace", "--sweep-only", "--pid", pid, "--output", &swept]).expect(0);
+    let alone = scratch.file("alone.slim");
+    let run = slim.run(["trace", "--sweep-only", "--pid", pid, "--output", &alone]).expect(0);
     let remedy =
-        "only a trace of a start is certain: trace it without --sweep-only, and start it again meanwhile";
+        "only a trace of a start is certain: trace without --sweep-only, and start it again meanwhile";
     assert!(String::from_utf8_lossy(&run.stdout).contains(remedy), "{run}");
-    assert_eq!(complete(&swept).map(|capture| found(&capture))?, twice);
+    assert_eq!(swept(&alone)?.1, twice);
 
     // Podman stored the image anew; its files are those of the other engine all the same.
     slim.run(["build", &source, "--dry-run", "--tag", "slim-e2e-podman:x", "--from", &file]).expect(0);

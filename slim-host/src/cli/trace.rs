@@ -83,7 +83,7 @@ pub struct TraceArgs {
 
     /// Attach nothing; only ask the kernel which names it remembers
     ///
-    /// The containers run at full speed. One sweep, or with --for, --until or a command one every second until
+    /// The containers run at full speed. One sweep, or with an end (--for, --until, a command) one every second until
     /// then. The names of a container that has run for long may be forgotten: the report says how likely that is, and
     /// where names of its start are missing, the capture counts as incomplete.
     #[arg(long, help_heading = "How",

@@ -23,10 +23,10 @@ use crate::{
 };
 
 mod end;
-mod errand;
 mod located;
 mod looking;
 mod project;
+mod request;
 mod subject;
 mod sweeping;
 mod vanished;
@@ -37,8 +37,8 @@ pub(super) use subject::{Traced, Wanted};
 pub(super) use watching::{Listening, Setup, Tracing};
 
 use end::Ends;
-use errand::Errand;
-use located::{Identified, Located};
+use located::{Identified, Located, Member};
+use request::SweepRequest;
 
 /// What a capture says of who ran the containers, when nobody was asked.
 const NO_ENGINE: &str = "none";
@@ -89,8 +89,8 @@ async fn trace(
         })
         .collect();
     if args.sweep_only {
-        let errand = Errand::of_engine(args, engine, &named, &images, wanted)?;
-        return sweeping::sweep(context, args, signals, errand).await;
+        let request = SweepRequest::of_engine(args, engine, &named, &images, wanted)?;
+        return sweeping::sweep(context, args, signals, request).await;
     }
     // Listening starts before we look who runs, or a container that starts in between would be missed.
     let since = SystemTime::now();
@@ -146,10 +146,10 @@ async fn trace_located(context: &Context, args: &TraceArgs, signals: &Signals) -
             None
         }
     };
-    let (wanted, targets) = sort(args, engine.as_ref(), &located).await?;
+    let (wanted, members) = sort(args, engine.as_ref(), &located).await?;
     if args.sweep_only {
-        let errand = Errand::of_groups(&located, &targets, wanted)?;
-        return sweeping::sweep(context, args, signals, errand).await;
+        let request = SweepRequest::of_groups(&located, &members, wanted)?;
+        return sweeping::sweep(context, args, signals, request).await;
     }
     let Some(mode) = located.first().map(|located| located.found.mode.clone()) else { return Ok(()) };
     let setup = Setup {
@@ -163,8 +163,8 @@ async fn trace_located(context: &Context, args: &TraceArgs, signals: &Signals) -
         feed: feed(context),
     };
     let mut tracing = Tracing::begin(setup, wanted).await?;
-    for (located, target) in located.iter().zip(&targets) {
-        tracing.attach_located(located, *target)?;
+    for (located, member) in located.iter().zip(&members) {
+        tracing.attach_located(located, member)?;
     }
     signals.trace_begins();
     let names = quoted(located.iter().map(|located| &located.name));
@@ -174,42 +174,43 @@ async fn trace_located(context: &Context, args: &TraceArgs, signals: &Signals) -
         tracing.until(end, &live).await
     };
     signals.trace_is_over();
-    let looked = tracing.last_look_at(located.iter().zip(targets));
+    let looked = tracing.last_look_at(located.iter().zip(&members));
     conclude(context, tracing, live, ended)?;
     looked
 }
 
-/// What is traced as one, and which of that each container is of.
+/// What is traced as one, and what is known of each container.
 async fn sort(
     args: &TraceArgs,
     engine: Option<&Engine>,
     located: &[Located],
-) -> Result<(Vec<Wanted>, Vec<u32>), CommandError> {
+) -> Result<(Vec<Wanted>, Vec<Member>), CommandError> {
     let mut found: Vec<Identified> = Vec::new();
-    let mut targets = Vec::with_capacity(located.len());
+    let mut members: Vec<Member> = Vec::with_capacity(located.len());
     for (nth, container) in located.iter().enumerate() {
         // Groups of one container. The programs recognise what is on its root without asking in which group.
         if let Some(at) = located[..nth].iter().position(|other| other.root.dev == container.root.dev) {
-            targets.push(targets[at]);
+            members.push(members[at].clone());
             continue;
         }
-        let identified = located::identify(engine, &args.storage, container).await?;
+        let mut identified = located::identify(engine, &args.storage, container).await?;
+        let command = std::mem::take(&mut identified.command);
         let known = found.iter().position(|known| known.image.diff_ids == identified.image.diff_ids);
         let at = known.unwrap_or(found.len());
         if known.is_none() {
             found.push(identified);
         }
-        targets.push(u32::try_from(at).unwrap_or(u32::MAX));
+        members.push(Member { target: u32::try_from(at).unwrap_or(u32::MAX), command });
     }
     let references: Vec<&str> = found.iter().map(|identified| identified.image.reference.as_str()).collect();
     let files = files(args, located.first().map(|located| located.name.as_str()), &references);
-    let wanted = found.into_iter().zip(files).map(|(Identified { image, warning }, file)| Wanted {
+    let wanted = found.into_iter().zip(files).map(|(Identified { image, warning, .. }, file)| Wanted {
         evidence_of: image.clone(),
         image,
         file: Some(file),
         warnings: warning.into_iter().collect(),
     });
-    Ok((wanted.collect(), targets))
+    Ok((wanted.collect(), members))
 }
 
 /// Closes the captures, and tells what they hold.

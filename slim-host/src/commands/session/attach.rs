@@ -56,7 +56,7 @@ impl Session {
     pub(in crate::commands) fn attach_group(
         &mut self,
         group: &Group,
-        container: Option<&str>,
+        (container, command): (Option<&str>, &[String]),
         root: &RootMount,
         target: u32,
     ) -> Result<(), CommandError> {
@@ -64,8 +64,7 @@ impl Session {
         let Some(&pid) = cgroup::processes(group)?.first() else { return Ok(()) };
         let name = group.dir.to_string_lossy();
         let id = container.unwrap_or(&name);
-        // What it was started with is not known.
-        let subject = Subject { id, pid, command: &[] };
+        let subject = Subject { id, pid, command };
         self.sweeps.add(subject, target, group.clone(), root, Start::Missed(held));
         Ok(())
     }

@@ -58,7 +58,7 @@ impl Located {
         cgroup::processes(&self.found.group).is_ok_and(|pids| !pids.is_empty())
     }
 
-    /// The process that its group lists first, mostly the oldest.
+    /// The process of its group with the lowest id, mostly the oldest.
     ///
     /// # Errors
     /// When the group cannot be read.
@@ -136,8 +136,19 @@ fn name_of(found: &Found) -> String {
 pub(super) struct Identified {
     /// For the capture's header.
     pub image: ImageIdentity,
+    /// What it was started with; empty when nobody knows.
+    pub command: Vec<String>,
     /// What people should know.
     pub warning: Option<String>,
+}
+
+/// A container as one of those that are traced together.
+#[derive(Debug, Clone)]
+pub(in crate::commands) struct Member {
+    /// Number of its image.
+    pub target: u32,
+    /// What it was started with; empty when nobody knows.
+    pub command: Vec<String>,
 }
 
 /// The image of a container: the engine's word if it knows the container, else what the layers tell.
@@ -149,8 +160,8 @@ pub(super) async fn identify(
     storage: &[PathBuf],
     located: &Located,
 ) -> Result<Identified, CommandError> {
-    if let Some(image) = known_to(engine, located).await? {
-        return Ok(Identified { image, warning: None });
+    if let Some(identified) = known_to(engine, located).await? {
+        return Ok(identified);
     }
     let own = engine.map(|engine| engine.info());
     let dirs = || {
@@ -166,7 +177,8 @@ pub(super) async fn identify(
     let (reference, platform) = (located.name.clone(), format!("linux/{}", architecture()));
     Ok(match found {
         Ok(fingerprint) => {
-            Identified { image: ImageIdentity::of_files(&fingerprint, reference, platform), warning: None }
+            let image = ImageIdentity::of_files(&fingerprint, reference, platform);
+            Identified { image, command: Vec::new(), warning: None }
         }
         Err(why) => {
             let number = CaptureId::random().map_err(|source| CommandError::Io {
@@ -179,13 +191,13 @@ pub(super) async fn identify(
                 "cannot tell the image ({why}), so none can be built from this capture; say where images are stored with --storage"
             );
             let image = ImageIdentity::unknown(number, reference, platform);
-            Identified { image, warning: Some(warning) }
+            Identified { image, command: Vec::new(), warning: Some(warning) }
         }
     })
 }
 
-/// The image, if `engine` runs this very container.
-async fn known_to(engine: Option<&Engine>, located: &Located) -> Result<Option<ImageIdentity>, CommandError> {
+/// What `engine` tells, if it runs this very container.
+async fn known_to(engine: Option<&Engine>, located: &Located) -> Result<Option<Identified>, CommandError> {
     let (Some(engine), Some(id)) = (engine, &located.found.container) else { return Ok(None) };
     let Ok(view) = engine.container(id).await else { return Ok(None) };
     // The name of a group proves nothing: its first process must be in it.
@@ -196,7 +208,7 @@ async fn known_to(engine: Option<&Engine>, located: &Located) -> Result<Option<I
     }
     let mut image = engine.image(&view.image_id).await?;
     image.reference = view.image_reference;
-    Ok(Some(image.identity()))
+    Ok(Some(Identified { image: image.identity(), command: view.command, warning: None }))
 }
 
 /// Why the files below a container are not known. Never fatal: the trace itself does not need them.

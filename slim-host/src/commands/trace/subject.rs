@@ -44,8 +44,9 @@ impl Subject {
     }
 }
 
-/// How the start of a container that ran before the trace can be seen after all: what the line that named it allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the start of a container that ran before the trace can be seen after all: what the line that named it allows. In
+/// ascending order of how little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::commands) enum Remedy {
     /// slim restarts it: the engine that runs it is at hand.
     Restart,
@@ -126,7 +127,7 @@ pub(super) fn only_swept(sweep: &SweepReport, remedy: Remedy, names: &[String]) 
     let start = match remedy {
         Remedy::Restart => format!("`slim trace {} --restart`", names.join(" ")),
         Remedy::StartAgain | Remedy::StartAnother => {
-            "trace it without --sweep-only, and start it again meanwhile".to_owned()
+            "trace without --sweep-only, and start it again meanwhile".to_owned()
         }
         Remedy::Nothing => return late(Some(sweep), remedy.in_words()),
     };
@@ -182,7 +183,7 @@ mod tests {
         assert_eq!(
             told(Remedy::of_group(Some("0a"))),
             format!(
-                "{known}only a trace of a start is certain: trace it without --sweep-only, and start it again meanwhile"
+                "{known}only a trace of a start is certain: trace without --sweep-only, and start it again meanwhile"
             )
         );
         assert_eq!(

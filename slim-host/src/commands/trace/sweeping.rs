@@ -5,7 +5,7 @@
 //! container is not repeated. What people are told meanwhile is the same as of a trace.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,9 +14,9 @@ use std::{
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::{
-    End, Ends, Wanted, end,
-    errand::{Errand, Swept},
-    feed, opening, prepare, show,
+    End, Ends, Wanted, end, feed, opening, prepare,
+    request::{SweepRequest, Swept},
+    show,
     subject::{Remedy, only_swept, suggest},
 };
 use crate::{
@@ -27,14 +27,13 @@ use crate::{
         recorder::Recorder,
         session::{BATCH, Feed, Progress, header, now_ns},
         signals::Signals,
-        sweeps::{PERIOD, REST},
+        sweeps::{PERIOD, REST, told},
     },
     output::{LiveCounts, Output},
     report::{SweepReport, TraceReport},
     tracer::{
         Aggregate, Loss,
         aggregate::Holder,
-        snapshot,
         sweep::{
             Sweep, SweepError, Sweeper,
             confidence::{Confidence, Trace, judge},
@@ -52,7 +51,8 @@ const REDRAW: Duration = Duration::from_millis(250);
 struct Subject {
     header: Header,
     file: PathBuf,
-    recorder: Recorder,
+    /// Its capture, once something was found: a sweep that fails at once leaves none.
+    recorder: Option<Recorder>,
     report: SweepReport,
     containers: Vec<String>,
     /// How their start could be seen.
@@ -73,14 +73,14 @@ struct Sweeping {
     feed: Option<Feed>,
 }
 
-/// Runs the errand until the trace shall end, with one sweep at least.
+/// Sweeps what is requested until the trace shall end, once at least.
 pub(super) async fn sweep(
     context: &Context,
     args: &TraceArgs,
     signals: &Signals,
-    errand: Errand<'_>,
+    request: SweepRequest<'_>,
 ) -> Result<(), CommandError> {
-    let Errand { wanted, containers, engine, what, watched, target } = errand;
+    let SweepRequest { wanted, containers, engine, what, watched, target } = request;
     let mut sweeping = Sweeping::begin(wanted, containers, &engine, feed(context))?;
     let goes_on = Ends::of(args).is_some(args);
     // Before the line that says that Ctrl-C ends it.
@@ -140,15 +140,15 @@ impl Sweeping {
             let header = Header { sources: SOURCE.to_owned(), ..header(image, engine.to_owned())? };
             // A sweep always writes one.
             let file = file.unwrap_or_default();
-            let recorder = Recorder::new(CaptureWriter::create(&file, &header, Existing::Refuse)?);
-            let containers: Vec<&Swept> = swept.iter().filter(|swept| swept.target == target).collect();
+            let of_it = || swept.iter().filter(|swept| swept.target == target);
             subjects.push(Subject {
                 header,
                 file,
-                recorder,
+                recorder: None,
                 report: SweepReport::default(),
-                containers: containers.iter().map(|swept| swept.name.clone()).collect(),
-                remedy: containers.last().map_or(Remedy::Nothing, |swept| swept.remedy),
+                containers: of_it().map(|swept| swept.name.clone()).collect(),
+                // One that serves for all.
+                remedy: of_it().map(|swept| swept.remedy).max().unwrap_or(Remedy::Nothing),
                 warnings,
             });
         }
@@ -168,13 +168,12 @@ impl Sweeping {
     /// The first sweep of each container, by which it is judged. It must not fail.
     fn first(&mut self) -> Result<(), CommandError> {
         for at in 0..self.swept.len() {
-            let Some(Swept { target, command, pid, home, .. }) = self.swept.get(at) else { break };
-            let (target, now) = (*target, now_ns());
-            let sweep = self.sweeper.sweep(home)?;
-            let found = snapshot::take(home.group())?;
-            let holders = &found.holders;
-            let signs =
-                signs::collect(&Container { group: home.group(), pid: *pid, command, holders }, &sweep);
+            let Some(swept) = self.swept.get(at) else { break };
+            let (target, now) = (swept.target, now_ns());
+            let (home, sweep) = swept.sweep(&self.sweeper)?;
+            let found = swept.held()?;
+            let (pid, command, holders) = (swept.pid, swept.command.as_slice(), found.holders.as_slice());
+            let signs = signs::collect(&Container { group: home.group(), pid, command, holders }, &sweep);
             let judgement = judge(&signs);
             let gone = signs.startup.iter().filter(|name| name.trace == Trace::Forgotten).count() as u64;
             if judgement.level == Confidence::Low {
@@ -190,21 +189,31 @@ impl Sweeping {
         self.write()
     }
 
-    /// Another sweep of each container that is still there; what it cost.
+    /// Another sweep of each container that is still there; what it cost. One that fails costs no evidence that was there
+    /// before, so it is told.
     fn again(&mut self) -> Result<Duration, CommandError> {
         let begin = Instant::now();
         for at in 0..self.swept.len() {
-            let Some(Swept { target, home, .. }) = self.swept.get(at) else { break };
-            let (target, now) = (*target, now_ns());
-            match self.sweeper.sweep(home) {
+            let Some(swept) = self.swept.get_mut(at) else { break };
+            let (target, now) = (swept.target, now_ns());
+            let mut result = swept.sweep(&self.sweeper).map(|(_, sweep)| sweep);
+            if matches!(result, Err(SweepError::Gone)) && swept.find_again() {
+                result = swept.sweep(&self.sweeper).map(|(_, sweep)| sweep);
+            }
+            match result {
                 Ok(sweep) => {
                     // Also what was opened and deleted since has no name any more.
-                    let found = snapshot::take(home.group()).unwrap_or_default();
+                    let found = swept.held().unwrap_or_default();
                     self.hold(target, found.holders, now);
                     self.count(target, &sweep);
                 }
                 Err(SweepError::Gone) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    log::info!("a sweep of {} failed: {error}", swept.name);
+                    if let Some(subject) = self.subject(target) {
+                        subject.report.problem = Some(told(&error));
+                    }
+                }
             }
         }
         self.write()?;
@@ -258,9 +267,12 @@ impl Sweeping {
                 // The text of a whole first sweep would be large.
                 changed.chunks(BATCH).try_for_each(|batch| feed.tell(target, batch))?;
             }
-            let recorder = subject.recorder.record(changed)?;
-            let recorder = recorder.heartbeat(duration, causes.clone())?;
-            self.subjects.push(Subject { recorder, ..subject });
+            let recorder = match subject.recorder {
+                Some(recorder) => recorder,
+                None => begin_capture(&subject.file, &subject.header)?,
+            };
+            let recorder = recorder.record(changed)?.heartbeat(duration, causes.clone())?;
+            self.subjects.push(Subject { recorder: Some(recorder), ..subject });
         }
         Ok(())
     }
@@ -271,6 +283,7 @@ impl Sweeping {
         let mut reports = Vec::with_capacity(self.subjects.len());
         for (target, subject) in (0..).zip(self.subjects) {
             let Subject { header, file, recorder, report, containers, remedy, warnings } = subject;
+            let recorder = recorder.map_or_else(|| begin_capture(&file, &header), Ok)?;
             recorder.finish(status, duration_ns, loss.by_cause(), EventCounts::new())?;
             let header = Header { duration_ns, status, loss: loss.by_cause(), ..header };
             let capture = Capture { header, accesses: self.aggregate.accesses(target).collect() };
@@ -287,4 +300,8 @@ impl Sweeping {
     fn duration_ns(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
+}
+
+fn begin_capture(file: &Path, header: &Header) -> Result<Recorder, CommandError> {
+    Ok(Recorder::new(CaptureWriter::create(file, header, Existing::Refuse)?))
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::{
     End,
-    located::Located,
+    located::{Located, Member},
     looking::{LOOK_AGAIN, LOOKS, Looked, look},
     prepare,
     subject::{Remedy, Subject, Traced, Wanted},
@@ -241,25 +241,25 @@ impl Tracing {
     pub(in crate::commands) fn attach_located(
         &mut self,
         located: &Located,
-        target: u32,
+        Member { target, command }: &Member,
     ) -> Result<(), CommandError> {
-        let id = located.found.container.as_deref();
+        let (id, target) = (located.found.container.as_deref(), *target);
         if let Some(subject) = self.subjects.get_mut(target as usize) {
             subject.containers.push((id.unwrap_or(&located.name).to_owned(), located.name.clone()));
             subject.late = Some(Remedy::of_group(id));
         }
-        self.session.attach_group(&located.found.group, id, &located.root, target)
+        self.session.attach_group(&located.found.group, (id, command), &located.root, target)
     }
 
     /// What containers without an engine hold at the end.
     pub(in crate::commands) fn last_look_at<'l>(
         &mut self,
-        located: impl Iterator<Item = (&'l Located, u32)>,
+        located: impl Iterator<Item = (&'l Located, &'l Member)>,
     ) -> Result<(), CommandError> {
         self.session.sweep_again()?;
-        for (located, target) in located {
+        for (located, Member { target, .. }) in located {
             // They may end at any moment; what they held was traced when it was opened.
-            if let Err(error) = self.session.snapshot_group(&located.found.group, target) {
+            if let Err(error) = self.session.snapshot_group(&located.found.group, *target) {
                 log::info!("no snapshot of {} at the end: {error}", located.name);
             }
         }
