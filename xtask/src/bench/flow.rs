@@ -13,10 +13,10 @@ use super::stage::Container;
 use crate::process;
 
 /// Between two samples.
-const PERIOD: Duration = Duration::from_millis(20);
+const PERIOD: Duration = Duration::from_millis(50);
 
-/// How long a sample may take: of one that was held up nobody knows of which moment it is.
-const PROMPT: Duration = Duration::from_micros(100);
+/// How long a sample may take, mostly a quarter of a millisecond: of one that was held up nobody knows of which moment it is.
+const PROMPT: Duration = Duration::from_micros(600);
 
 /// Windows that a figure must rest on.
 const FEWEST: usize = 5;
@@ -55,8 +55,9 @@ impl Flow {
                     thread::sleep(PERIOD);
                     let begun = Instant::now();
                     let sent = sent(&file)?;
-                    if begun.elapsed() <= PROMPT {
-                        samples.push(Sample { at: begun, sent });
+                    let took = begun.elapsed();
+                    if took <= PROMPT {
+                        samples.push(Sample { at: begun + took / 2, sent });
                     }
                 }
                 anyhow::Ok(samples)
@@ -121,7 +122,7 @@ mod tests {
         }
         samples.push(Sample { at: begin + PERIOD * 40, sent: 20_500 });
         let flow = Flow { output: String::new(), sent: 23_000, samples };
-        assert_eq!(flow.time(230.0).unwrap(), 20e6 / 20.0);
+        assert_eq!(flow.time(230.0).unwrap(), PERIOD.as_nanos() as f64 / 20.0);
         let short = Flow { samples: flow.samples[..6].to_vec(), ..flow };
         assert!(short.time(1.0).is_err());
     }

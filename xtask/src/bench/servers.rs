@@ -59,7 +59,7 @@ impl Shown {
 }
 
 /// Requests of one kind that redis-benchmark makes in a turn.
-const OPERATIONS: u32 = 60_000;
+const OPERATIONS: u32 = 100_000;
 
 /// The least that slim must leave of the untraced rate.
 const RATE: f64 = 0.97;
@@ -122,7 +122,7 @@ fn table(measured: &[[Vec<Turn>; ALL.len()]], rounds: usize) -> Table {
 
 /// How servers are driven, in the words of a page.
 pub(super) const DRIVEN: &str = "redis-benchmark with 50 clients; wrk with 16 connections, for a second. The bytes that a server has sent are read every \
-     20 ms and taken for requests; its rate is that of the window to which nine of ten are slower. The servers are pinned to \
+     50 ms and taken for requests; its rate is that of the window to which nine of ten are slower. The servers are pinned to \
      one processor, what drives them to the others; who watches is not. Rates: more is better; p99 is the latency of one in a \
      hundred, of whole turns: less is.";
 
