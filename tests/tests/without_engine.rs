@@ -121,16 +121,32 @@ fn layer(engine: &Engine, image: &str) -> Result<(String, String), Missing> {
     Ok((upper, root))
 }
 
+/// What tests of plain runc stand on: slim-test/static, its layer directory, and the engine's data root.
+struct RuncGround {
+    engine: Engine,
+    source: String,
+    slim: Slim,
+    lower: String,
+    storage: String,
+}
+
+impl RuncGround {
+    fn find() -> Result<Self, Missing> {
+        needs("runc")?;
+        let engine = Engine::connect()?;
+        let source = engine.test_image("static")?;
+        let slim = Slim::find(&engine)?;
+        let (lower, storage) = layer(&engine, &source)?;
+        Ok(Self { engine, source, slim, lower, storage })
+    }
+}
+
 #[test]
 fn a_container_of_plain_runc_is_traced_by_process_and_by_group() -> Result<()> {
     if !kernel::can_run() {
         return Ok(());
     }
-    require!(needs("runc"));
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let (lower, storage) = require!(layer(&engine, &source));
+    let RuncGround { engine, source, slim, lower, storage } = require!(RuncGround::find());
     let (runc, scratch) = (Runc::start(&lower)?, Scratch::new()?);
     let pid = runc.state("pid")?;
     // No engine answers: all that slim knows comes from the kernel and the storage.
@@ -189,11 +205,7 @@ fn a_container_of_plain_runc_is_swept_by_process_and_by_group() -> Result<()> {
     if !kernel::can_run() {
         return Ok(());
     }
-    require!(needs("runc"));
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let (lower, storage) = require!(layer(&engine, &source));
+    let RuncGround { engine, source, slim, lower, storage } = require!(RuncGround::find());
     let (runc, scratch) = (Runc::start(&lower)?, Scratch::new()?);
     let pid = runc.state("pid")?;
     let sweep = |words: &[&str], command: &[String]| {
@@ -275,11 +287,7 @@ fn directories_that_a_container_names_itself_are_not_looked_at() -> Result<()> {
     if !kernel::can_run() {
         return Ok(());
     }
-    require!(needs("runc"));
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let (lower, storage) = require!(layer(&engine, &source));
+    let RuncGround { source, slim, lower, storage, .. } = require!(RuncGround::find());
     // The same files, where no engine keeps layers.
     let (copy, scratch) = (Scratch::new()?, Scratch::new()?);
     ran(Command::new("cp").args(["--archive", &lower, &copy.file("diff")]))?;
