@@ -40,7 +40,8 @@ pub fn around(pid: i32) -> Result<Found, TracerError> {
     let Some((mode, path)) = named.or_else(|| theirs.iter().find(differs)) else {
         let found: Vec<_> =
             theirs.iter().map(|(_, path)| quote(path.as_os_str().as_encoded_bytes())).collect();
-        return Err(TracerError::NoCgroup { pid, found: found.join(" ") });
+        let found = if found.is_empty() { "the root of each hierarchy".to_owned() } else { found.join(" ") };
+        return Err(TracerError::NoCgroup { pid, found });
     };
     let top = mount_point(mode)?;
     let mut innermost = None;
