@@ -1,35 +1,15 @@
-//! Containers that no engine tells slim about: of plain runc, of plain containerd, and of Podman.
+//! Containers of plain runc, on an overlay as containerd makes it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::json;
-use slim_host::capture::{Capture, Status};
-use slim_tests::{Containerd, Deadline, Engine, Image, Missing, Scratch, Slim, complete, kernel, require};
+use slim_host::capture::{AccessKind, Status};
+use slim_tests::{Deadline, Engine, Image, Missing, Run, Scratch, Slim, Started, complete, kernel, require};
 
-/// What was found in /first, /srv and /bin of slim-test/static: seen, or resolved before the trace.
-fn found(capture: &Capture) -> BTreeSet<String> {
-    slim_tests::found(capture, &["/first/", "/srv/", "/bin/"], |_| true)
-}
-
-fn set<const N: usize>(paths: [&str; N]) -> BTreeSet<String> {
-    paths.map(str::to_owned).into()
-}
-
-/// Runs a program to its end.
-fn ran(command: &mut Command) -> Result<String> {
-    let done = command.output().with_context(|| format!("{command:?}"))?;
-    let words = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "{command:?}: {}: {words}", done.status);
-    Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned())
-}
-
-fn needs(program: &str) -> Result<(), Missing> {
-    let found = Command::new(program).arg("--version").output().is_ok_and(|done| done.status.success());
-    if found { Ok(()) } else { Err(Missing(format!("no {program} on this machine"))) }
-}
+use crate::{found, group_of, needs, ran, set, swept};
 
 /// A container of plain runc: no engine knows it. Its root is an overlay, as containerd makes it.
 struct Runc {
@@ -101,14 +81,6 @@ impl Drop for Runc {
     }
 }
 
-/// The control group of a process.
-fn group_of(pid: &str) -> Result<String> {
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    // Where there are several hierarchies, some do not tell containers apart.
-    let own = groups.lines().filter_map(|line| line.rsplit(':').next()).max_by_key(|path| path.len());
-    own.map(str::to_owned).context("a process in no group")
-}
-
 /// The layer directory of an image of one layer, and the engine's data root.
 fn layer(engine: &Engine, image: &str) -> Result<(String, String), Missing> {
     let inspect = engine.inspect("image", image).map_err(|error| Missing(format!("{error:#}")))?;
@@ -153,7 +125,7 @@ fn a_container_of_plain_runc_is_traced_by_process_and_by_group() -> Result<()> {
     let alone = |words: &[&str], exec: &[String]| {
         let mut command = slim.command(words.iter().copied());
         command.arg("--").args(exec).env("DOCKER_HOST", "unix:///nonexistent");
-        slim_tests::Run::of(&mut command).expect(0)
+        Run::of(&mut command).expect(0)
     };
 
     let by_pid = scratch.file("pid.slim");
@@ -191,15 +163,6 @@ fn a_container_of_plain_runc_is_traced_by_process_and_by_group() -> Result<()> {
     Ok(())
 }
 
-/// What a sweep found. No name of the start of slim-test/static bears witness: where the kernel has given back memory, the
-/// capture is incomplete for that alone.
-fn swept(file: &str) -> Result<(Capture, BTreeSet<String>)> {
-    let capture = slim_host::capture::read(Path::new(file))?;
-    ensure!(capture.header.loss.keys().all(|cause| cause == "forgotten"), "{:?}", capture.header.loss);
-    let found = found(&capture);
-    Ok((capture, found))
-}
-
 #[test]
 fn a_container_of_plain_runc_is_swept_by_process_and_by_group() -> Result<()> {
     if !kernel::can_run() {
@@ -211,7 +174,7 @@ fn a_container_of_plain_runc_is_swept_by_process_and_by_group() -> Result<()> {
     let sweep = |words: &[&str], command: &[String]| {
         let mut sweep = slim.command(["trace", "--sweep-only", "--storage", &storage]);
         sweep.args(words).args(command).env("DOCKER_HOST", "unix:///nonexistent");
-        slim_tests::Run::of(&mut sweep).expect(0)
+        Run::of(&mut sweep).expect(0)
     };
 
     // Once, of what was opened and closed before slim came.
@@ -242,7 +205,7 @@ fn a_container_of_plain_runc_is_swept_by_process_and_by_group() -> Result<()> {
 
     // The end of the container is an end.
     let mut until = slim.command(["trace", "--sweep-only", "--pid", &pid, "--until", "exit", "-o"]);
-    let mut until = slim_tests::Started::of(until.arg(scratch.file("exit.slim")));
+    let mut until = Started::of(until.arg(scratch.file("exit.slim")));
     until.until_it_says("sweeping ");
     drop(runc);
     let run = until.finish().expect(0);
@@ -250,35 +213,35 @@ fn a_container_of_plain_runc_is_swept_by_process_and_by_group() -> Result<()> {
     Ok(())
 }
 
+/// Beside the container's own group one that its process is in as well: moved there, as by a supervisor.
 #[test]
-fn a_container_of_plain_containerd_is_traced_by_process_and_by_group() -> Result<()> {
+fn a_container_with_two_groups_is_swept_once() -> Result<()> {
     if !kernel::can_run() {
         return Ok(());
     }
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let (containerd, scratch) = (require!(Containerd::start(&engine, &source)?), Scratch::new()?);
-    let pid = containerd.pid()?;
-    let storage = containerd.storage();
-    let trace = |what: [&str; 2], file: &str, opened: &str| {
-        let words = ["trace", what[0], what[1], "--storage", &storage, "-o", file, "--"];
-        let mut command = slim.command(words);
-        command.args(containerd.exec(opened)).env("DOCKER_HOST", "unix:///nonexistent");
-        slim_tests::Run::of(&mut command).expect(0);
-    };
+    let RuncGround { slim, lower, storage, .. } = require!(RuncGround::find());
+    let version_1 = kernel::Hierarchy::version_1("pids")?;
+    let hierarchy = version_1.map_or_else(kernel::Hierarchy::unified, Ok)?;
+    // Dropped after the container, whose process is in it.
+    let (second, scratch) = (hierarchy.group()?, Scratch::new()?);
+    let runc = Runc::start(&lower)?;
+    let pid_file = scratch.file("pid");
+    let mut exec = runc.runc();
+    exec.args(["exec", "--detach", "--pid-file", &pid_file, "--cwd", "/first", &runc.id]);
+    ran(exec.args(["/bin/serve", "8081", "/srv/index.html"]).stdout(Stdio::null()).stderr(Stdio::null()))?;
+    std::fs::write(second.procs(), std::fs::read(pid_file)?)?;
 
-    let (by_pid, by_group) = (scratch.file("pid.slim"), scratch.file("group.slim"));
-    trace(["--pid", &pid], &by_pid, "/first/001");
-    assert_eq!(found(&complete(&by_pid)?), set(["/bin/first", "/bin/serve", "/first/001"]));
-    trace(["--cgroup", &group_of(&pid)?], &by_group, "/first/002");
-    let twice = set(["/bin/first", "/bin/serve", "/first/001", "/first/002"]);
-    assert_eq!(found(&complete(&by_group)?), twice);
-
-    // The files are those of the image that the engine has.
-    let target = Image::reserve(&engine, "containerd");
-    slim.run(["build", &source, "--tag", target.tag(), "--from", &by_pid, "--from", &by_group]).expect(0);
-    assert!(target.entries()?.contains_key(b"first/002".as_slice()));
+    let file = scratch.file("both.slim");
+    let mut sweep =
+        slim.command(["trace", "--sweep-only", "--storage", &storage, "--format", "json", "-o", &file]);
+    sweep.arg("--cgroup").arg(hierarchy.dir.join(&runc.id)).arg("--cgroup").arg(second.dir());
+    let run = Run::of(sweep.env("DOCKER_HOST", "unix:///nonexistent")).expect(0);
+    assert_eq!(run.json()["sweep"]["sweeps"], 1, "{run}");
+    let (capture, found) = swept(&file)?;
+    assert_eq!(found, set(["/bin/serve"]));
+    // What the process of the second group holds, and no other.
+    let held = capture.accesses.keys().filter(|key| key.kind == AccessKind::Snapshot);
+    assert!(held.into_iter().any(|key| key.path.as_bytes() == b"/first"), "{:?}", capture.accesses);
     Ok(())
 }
 
@@ -305,95 +268,5 @@ fn directories_that_a_container_names_itself_are_not_looked_at() -> Result<()> {
     assert_eq!(found(&capture), set(["/bin/first", "/bin/serve", "/first/003"]));
     let refused = slim.run(["build", &source, "--dry-run", "--tag", "x", "--from", &file]).expect(2);
     assert!(refused.stderr.contains("does not tell which image was traced"), "{refused}");
-    Ok(())
-}
-
-/// A container of Podman; removed when dropped.
-struct Podman {
-    name: String,
-}
-
-impl Podman {
-    fn command() -> Command {
-        let mut command = Command::new("podman");
-        // runc is the one runtime that knows every mode of control groups.
-        command.args(["--runtime", "runc", "--cgroup-manager", "cgroupfs"]);
-        command
-    }
-
-    fn run(engine: &Engine, image: &str) -> Result<Podman, Missing> {
-        needs("podman")?;
-        let name = format!("slim-e2e-{}-podman", std::process::id());
-        let archive = std::env::temp_dir().join(format!("{name}.tar"));
-        let file = archive.to_string_lossy().into_owned();
-        let started = engine
-            .docker(["save", "--output", &file, image])
-            .and_then(|_| ran(Podman::command().args(["load", "--quiet", "--input", &file])))
-            .and_then(|_| {
-                // The limits that it would set by itself are above those of many machines.
-                let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
-                let words = ["run", "--detach", "--network", "none", "--name", &name];
-                ran(Podman::command().args(words).args(limits).arg(image))
-            });
-        let _ = std::fs::remove_file(&archive);
-        match started {
-            Ok(_) => Ok(Podman { name }),
-            Err(error) => {
-                drop(Podman { name });
-                Err(Missing(format!("podman cannot run a container here: {error:#}")))
-            }
-        }
-    }
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        let _ = Podman::command().args(["rm", "--force", "--ignore", "--time", "0", &self.name]).output();
-    }
-}
-
-#[test]
-fn a_container_of_podman_is_traced_without_its_engine() -> Result<()> {
-    if !kernel::can_run() {
-        return Ok(());
-    }
-    let engine = require!(Engine::connect());
-    let source = require!(engine.test_image("static"));
-    let slim = require!(Slim::find(&engine));
-    let podman = require!(Podman::run(&engine, &source));
-    let scratch = Scratch::new()?;
-    let inspect = ["inspect", "--format", "{{.State.Pid}} {{.Id}}", &podman.name];
-    let told = ran(Podman::command().args(inspect))?;
-    let (pid, id) = told.split_once(' ').context("two words")?;
-
-    let short = id.get(..12).context("an id has 64 digits")?;
-    let traced = |option: &str, place: &str, file: &str, opened: &str| {
-        let exec = ["podman", "--runtime", "runc", "exec", &podman.name, "/bin/first", opened];
-        let words = ["trace", option, place, "--output", file, "--"];
-        let run = slim.run(words.into_iter().chain(exec)).expect(0);
-        assert!(run.stdout.starts_with(format!("traced {short}\n").as_bytes()), "{run}");
-        complete(file).map(|capture| found(&capture))
-    };
-    let file = scratch.file("podman.slim");
-    let once = set(["/bin/first", "/bin/serve", "/first/001"]);
-    assert_eq!(traced("--pid", pid, &file, "/first/001")?, once);
-    // The sweep knows what was opened and closed before.
-    let twice = set(["/bin/first", "/bin/serve", "/first/001", "/first/002"]);
-    assert_eq!(traced("--cgroup", &group_of(pid)?, &scratch.file("group.slim"), "/first/002")?, twice);
-
-    // Nor is anything attached for a sweep; the group bears the id, by which a trace would know it again.
-    let alone = scratch.file("alone.slim");
-    let run = slim.run(["trace", "--sweep-only", "--pid", pid, "--output", &alone]).expect(0);
-    let remedy =
-        "only a trace of a start is certain: trace without --sweep-only, and start it again meanwhile";
-    assert!(String::from_utf8_lossy(&run.stdout).contains(remedy), "{run}");
-    assert_eq!(swept(&alone)?.1, twice);
-
-    // Podman stored the image anew; its files are those of the other engine all the same.
-    slim.run(["build", &source, "--dry-run", "--tag", "slim-e2e-podman:x", "--from", &file]).expect(0);
-
-    // The group above holds podman's own monitor as well.
-    let refused = slim.run(["trace", "--cgroup", "/libpod_parent", "--output", &scratch.file("no.slim")]);
-    assert!(refused.code == Some(2) && refused.stderr.contains("different roots"), "{refused}");
     Ok(())
 }
