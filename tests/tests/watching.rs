@@ -278,6 +278,28 @@ fn what_a_lossy_watch_found_comes_back_all_the_same() -> Result<()> {
     let words: Vec<&str> = next.split(' ').skip(1).chain(["--dry-run", "--format", "json"]).collect();
     let run = slim.run(words).expect(0);
     assert_eq!(run.json()["capture"]["status"], "lossy", "{run}");
+
+    // So does a watch of what that built, which loses nothing itself.
+    let next_image = Image::reserve(&engine, "next");
+    slim.run(next.split(' ').skip(1).chain(["--level", "strict", "--tag", next_image.tag()])).expect(0);
+    let container = Container::run(&engine, next_image.tag(), &ALONE, &[])?;
+    let mut watch = Started::of(&mut slim.command([
+        "watch",
+        container.name(),
+        "-o",
+        &scratch.file("2.slim"),
+        "--format",
+        "json",
+    ]));
+    watch.until_it_says("watching ");
+    look(&engine, &container, "/first/160")?;
+    watch.until_it_says("/first/160 is missing");
+    watch.signal(Signal::INT);
+    let run = watch.finish().expect(8);
+    let report = run.json();
+    let image = &report["images"][0];
+    assert_eq!(image["capture"]["status"], "complete", "{run}");
+    assert!(image["next"][0].as_str().unwrap_or_default().ends_with("2.slim --allow-incomplete"), "{run}");
     Ok(())
 }
 
