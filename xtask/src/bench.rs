@@ -7,8 +7,10 @@ mod flow;
 mod hooks;
 mod pairs;
 mod programs;
+mod requests;
 mod servers;
 mod service;
+mod slimmed;
 mod stage;
 mod table;
 mod volume;
@@ -68,6 +70,8 @@ enum Part {
     Service,
     /// redis and nginx, slim, with and without `slim watch`.
     Watch,
+    /// redis and nginx by instructions, in a virtual machine.
+    Requests,
     /// The hooks that this machine's kernel may refuse, by instructions in a virtual machine.
     Hooks,
 }
@@ -147,6 +151,7 @@ impl Part {
             Part::Writing => ground().and_then(|(engine, with)| writing::measure(engine, &with.slim, rounds)),
             Part::Service => ground().and_then(|(engine, with)| service::measure(engine, &with.slim, rounds)),
             Part::Watch => ground().and_then(|(engine, with)| watched::measure(engine, with, rounds)),
+            Part::Requests => ground().and_then(|(engine, with)| requests::measure(engine, with)),
             Part::Hooks => hooks::measure(),
         }
     }

@@ -97,9 +97,13 @@ fn test(
     Ok(fs::remove_file(initramfs)?)
 }
 
-/// Runs the measurement `test` on `kernel`, in a machine whose clock counts instructions; the kernel's release, and what
-/// the console said.
-pub(crate) fn count_instructions(kernel: Kernel, test: &str) -> Result<(String, String)> {
+/// Runs the measurement `test` on `kernel`, in a machine whose clock counts instructions and which has `files` as well; the
+/// kernel's release, and what the console said.
+pub(crate) fn count_instructions(
+    kernel: Kernel,
+    test: &str,
+    files: &[(PathBuf, Vec<u8>)],
+) -> Result<(String, String)> {
     setup::packages(setup::VM_PACKAGES)?;
     let kernel = kernel.unpacked()?;
     let directory = directory()?;
@@ -107,7 +111,7 @@ pub(crate) fn count_instructions(kernel: Kernel, test: &str) -> Result<(String, 
     let (initramfs, log) = (file("cpio"), file("log"));
     // What it measures is said at once: to who counts instructions, a minute without a word is ten of ours.
     let arguments = ["--ignored", "--nocapture", "--exact", test].map(str::to_owned);
-    Program::build()?.initramfs(&kernel, &arguments, &initramfs)?;
+    Program::build()?.with(files).initramfs(&kernel, &arguments, &initramfs)?;
     let said = machine::boot(&kernel.image, &initramfs, Clock::Instructions, &kernel.release, &log)?;
     fs::remove_file(initramfs)?;
     Ok((kernel.release, said))

@@ -13,6 +13,7 @@ use std::{
     ffi::CStr,
     fs::{self, File},
     io::stdout,
+    os::fd::AsRawFd as _,
     process::Command,
 };
 
@@ -20,6 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::{
     fs::{Mode, mkdir},
     mount::{MountFlags, mount, mount_bind, mount_move},
+    net::{AddressFamily, SocketType, socket},
     process::{chdir, chroot},
     system::{RebootCommand, finit_module, reboot, uname},
     termios::tcdrain,
@@ -52,6 +54,7 @@ fn main() -> Result<()> {
             .with_context(|| format!("cannot mount {kind} on {place}"))?;
     }
     load_modules()?;
+    raise_loopback().context("cannot bring up the loopback interface")?;
     let release = uname().release().to_string_lossy().into_owned();
     println!("slim-vm: running on {release}");
     match tests() {
@@ -84,6 +87,20 @@ fn load_modules() -> Result<()> {
             .with_context(|| format!("cannot load module {}", module.display()))?;
     }
     Ok(())
+}
+
+/// What no machine is without: servers and their clients meet there.
+#[expect(unsafe_code, reason = "no safe binding sets the flags of an interface")]
+fn raise_loopback() -> Result<()> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    let flags = libc::c_short::try_from(libc::IFF_UP)?;
+    let mut name = [0; libc::IFNAMSIZ];
+    name.iter_mut().zip(c"lo".to_bytes()).for_each(|(to, from)| *to = from.cast_signed());
+    let request =
+        libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags } };
+    // SAFETY: SIOCSIFFLAGS reads one ifreq (netdevice(7)), which lives through the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result < 0 { Err(std::io::Error::last_os_error().into()) } else { Ok(()) }
 }
 
 fn tests() -> Result<()> {

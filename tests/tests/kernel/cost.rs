@@ -16,6 +16,8 @@ use slim_tests::kernel::{
 
 use crate::plan;
 
+mod servers;
+
 const FILES: usize = 1_000;
 /// Measurements of each kind. Only the least counts: what a tracer leaves to the kernel to be freed takes time of
 /// those that come after it.

@@ -11,7 +11,7 @@ use super::table::{Goal, Table, ratio};
 use crate::vm::{self, Kernel};
 
 /// The newest kernel with long support.
-const KERNEL: Kernel = Kernel::V6_12;
+pub(super) const KERNEL: Kernel = Kernel::V6_12;
 
 const TEST: &str = "cost::what_the_hooks_cost";
 
@@ -22,17 +22,25 @@ const MARK: &str = "COST ";
 const WORK: [(&str, &str, bool); 3] =
     [("open", "open+close", true), ("stat", "stat", true), ("read", "read", false)];
 
-/// A source of events, the floor below it, and both on the test's tongue. The goals: the most of the untraced, and the
-/// most of what the floor adds.
-const SOURCES: [(&str, &str, &str, Option<[f64; 2]>); 2] = [
-    ("slim (B)", "vfs", "floor-vfs", Some([1.10, 1.50])),
+/// A source of events, as tables and the test's lines know it.
+pub(super) struct Source {
+    pub(super) title: &'static str,
+    pub(super) watcher: &'static str,
+    /// Empty programs on the same hooks.
+    pub(super) floor: &'static str,
+    /// The most of the untraced, and the most of what the floor adds.
+    goals: Option<[f64; 2]>,
+}
+
+pub(super) const SOURCES: [Source; 2] = [
+    Source { title: "slim (B)", watcher: "vfs", floor: "floor-vfs", goals: Some([1.10, 1.50]) },
     // Its goals are measured by the clock, among the programs.
-    ("slim (A)", "calls", "floor-calls", None),
+    Source { title: "slim (A)", watcher: "calls", floor: "floor-calls", goals: None },
 ];
 
 /// Runs the loops, and tells what each source adds.
 pub(super) fn measure() -> Result<Table> {
-    let (release, said) = vm::count_instructions(KERNEL, TEST)?;
+    let (release, said) = vm::count_instructions(KERNEL, TEST, &[])?;
     let mut table = Table::new(
         "What a hook takes, in instructions",
         &format!(
@@ -47,7 +55,7 @@ pub(super) fn measure() -> Result<Table> {
         let counted = |watcher| counted(&said, work, watcher);
         let untraced = counted("untraced")?;
         table.row(cells(&[title, "nobody"], &[untraced, f64::NAN, 1.0, f64::NAN]));
-        for (source, watcher, floor, goals) in SOURCES {
+        for Source { title: source, watcher, floor, goals } in &SOURCES {
             let (floor, watched) = (counted(floor)?, counted(watcher)?);
             let [below, added] = [floor, watched].map(|value| value - untraced);
             let title_of_floor = format!("floor of {source}");
@@ -66,7 +74,7 @@ pub(super) fn measure() -> Result<Table> {
 }
 
 /// The least of what the console says of this work under this watcher.
-fn counted(said: &str, work: &str, watcher: &str) -> Result<f64> {
+pub(super) fn counted(said: &str, work: &str, watcher: &str) -> Result<f64> {
     let measured = said.lines().filter_map(|line| {
         let mut words = line.trim().split_once(MARK)?.1.split(' ');
         (words.next() == Some(work) && words.next() == Some(watcher)).then(|| words.next())?

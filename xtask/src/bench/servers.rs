@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::flow::Flow;
 use super::pairs::{Pairs, TOGETHER, Turn, typical};
+use super::slimmed::redis_command;
 use super::stage::{self, Container, Image, Under};
 use super::table::{Goal, Limit, Table, ratio};
 use super::watcher::{ALL, Programs, Watch, Watcher, said_of, turns, until};
@@ -67,9 +68,8 @@ const RATE: f64 = 0.97;
 /// Measures both, `rounds` times, in turns.
 pub(super) fn measure(engine: &Endpoint, programs: &Programs, rounds: usize) -> Result<Table> {
     stage::build(engine, &[Image::Redis, Image::Nginx])?;
-    let redis_command = [&REDIS[..], &["no"]].concat();
     let redis = [Under::Nothing, Under::Strace]
-        .map(|under| Container::service(engine, Image::Redis, under, &redis_command));
+        .map(|under| Container::service(engine, Image::Redis, under, &redis_command()));
     let nginx =
         [Under::Nothing, Under::Strace].map(|under| Container::service(engine, Image::Nginx, under, &NGINX));
     let ([redis, slow_redis], [nginx, slow_nginx]) = (redis, nginx);

@@ -11,45 +11,16 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::pairs::{Pairs, TOGETHER, Turn};
-use super::servers::{DRIVEN, NGINX, REDIS, ROWS, SERVER, Shown, redis_times, wrk};
+use super::servers::{DRIVEN, NGINX, ROWS, SERVER, Shown, redis_times, wrk};
+use super::slimmed::{self, redis_command};
 use super::stage::{self, Container};
 use super::table::{Goal, Limit, Table, ratio};
 use super::watcher::{Programs, until};
 use crate::engine::Endpoint;
-use crate::{images, process};
+use crate::process;
 
 /// The least that a watch must leave of the unwatched rate.
 const RATE: f64 = 0.98;
-
-/// A slim image, removed when dropped.
-struct Slim<'e> {
-    engine: &'e Endpoint,
-    tag: String,
-}
-
-impl<'e> Slim<'e> {
-    /// Builds one of the test image `name`, run with `command` and driven by `exercise` on the host.
-    fn build(
-        engine: &'e Endpoint,
-        programs: &Programs,
-        name: &str,
-        exercise: &str,
-        command: &[&str],
-    ) -> Result<Self> {
-        let slim = Self { engine, tag: format!("slim-bench/{name}-slim:{}", std::process::id()) };
-        let mut build = Command::new(&programs.slim);
-        build.args(["build", &format!("slim-test/{name}"), "--tag", &slim.tag, "--host-exec", exercise]);
-        process::quiet(build.args(command).env("DOCKER_HOST", engine.as_str()))?;
-        Ok(slim)
-    }
-}
-
-impl Drop for Slim<'_> {
-    fn drop(&mut self) {
-        // A drop has nobody to tell.
-        let _failed = process::quiet(self.engine.docker().args(["image", "rm", "--force", &self.tag]));
-    }
-}
 
 /// A `slim watch` at work.
 struct Watch(Child);
@@ -83,13 +54,8 @@ impl Watch {
 
 /// Measures both, `rounds` times, in turns.
 pub(super) fn measure(engine: &Endpoint, programs: &Programs, rounds: usize) -> Result<Table> {
-    images::build(engine, &["nginx", "redis"].map(str::to_owned))?;
-    let redis_command = [&REDIS[..], &["no"]].concat();
-    let ping = "until redis-cli -h \"$SLIM_IP\" set a b; do sleep 0.1; done";
-    let redis = Slim::build(engine, programs, "redis", ping, &redis_command)?;
-    let page = "until curl -fs -o /dev/null \"http://$SLIM_IP/\"; do sleep 0.1; done";
-    let nginx = Slim::build(engine, programs, "nginx", page, &NGINX)?;
-    let redis_container = Container::of_tag(engine, "watched-redis", &redis.tag, &redis_command)?;
+    let [redis, nginx] = slimmed::servers(engine, programs)?;
+    let redis_container = Container::of_tag(engine, "watched-redis", &redis.tag, &redis_command())?;
     let nginx_container = Container::of_tag(engine, "watched-nginx", &nginx.tag, &NGINX)?;
     for (container, port) in [(&redis_container, 6379), (&nginx_container, 80)] {
         let address = format!("{}:{port}", container.address()?).parse()?;

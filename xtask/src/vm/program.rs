@@ -60,6 +60,12 @@ impl Program {
         Ok(Self { init: read(&init)?, tests, files })
     }
 
+    /// Adds files, each at its place in the machine.
+    pub(crate) fn with(mut self, files: &[(PathBuf, Vec<u8>)]) -> Self {
+        self.files.extend_from_slice(files);
+        self
+    }
+
     /// Writes the initial file system of a machine with this kernel and these arguments to `path`.
     pub(crate) fn initramfs(&self, kernel: &Unpacked, arguments: &[String], path: &Path) -> Result<()> {
         let mut archive = Initramfs::create(path)?;
