@@ -84,12 +84,12 @@ fn session(sources: Choice, group: &ControlGroup) -> Result<Session> {
     Ok(session)
 }
 
-/// Whether the file system hooks attach here.
-fn has_vfs(group: &ControlGroup) -> Result<bool> {
-    let Err(error) = session(Choice::Vfs, group) else { return Ok(true) };
+/// Those that attach here.
+fn watchers(group: &ControlGroup) -> Result<Vec<Watcher>> {
+    let Err(error) = session(Choice::Vfs, group) else { return Ok(WATCHERS.to_vec()) };
     ensure!(matches!(error.downcast_ref(), Some(TracerError::Vfs { .. })), error);
     skipped(&format!("{error:#}"));
-    Ok(false)
+    Ok(WATCHERS.into_iter().filter(|watcher| !watcher.name().ends_with("vfs")).collect())
 }
 
 #[test]
@@ -100,9 +100,7 @@ fn what_the_hooks_cost() -> Result<()> {
     }
     let tree = Tree::new()?.with_many(FILES)?;
     let group = Hierarchy::unified()?.group()?;
-    let vfs = has_vfs(&group)?;
-    let watchers = WATCHERS.iter().filter(|watcher| vfs || !watcher.name().ends_with("vfs"));
-    let watchers: Vec<Watcher> = watchers.copied().collect();
+    let watchers = watchers(&group)?;
     // Virtual time is exact; by the clock it takes some hundredths of a second for an answer.
     let passes = if capability::emulated() { 2 } else { 60 };
     let works = WORK.map(|work| format!("timed {work} {FILES} {passes}"));
