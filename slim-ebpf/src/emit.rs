@@ -112,7 +112,7 @@ pub fn object(scope: &Scope, reached: &Reached) -> Option<()> {
     // A jail makes no difference to an object, so what it leaves in the hash is dropped.
     let root = match Root::of_current(scope, &mut PathHash::new()) {
         Ok(root) => root,
-        Err(NoRoot::Host) => return Some(()),
+        Err(NoRoot::Outside) => return Some(()),
         Err(NoRoot::Fault) => return None,
     };
     let identity = Identity::of_own(reached.dentry)?;

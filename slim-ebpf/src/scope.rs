@@ -189,9 +189,10 @@ pub struct Root {
 
 /// Why the root of a task gives no answer.
 pub enum NoRoot {
-    /// The task has not entered its container: until `pivot_root` the runtime's own init walks the host's tree from
-    /// within the container's control group.
-    Host,
+    /// The task is in no container of the scope. It has not entered its own: until `pivot_root` the runtime's init walks the
+    /// host's tree from within the container's control group. Or that group leaves the scope at this moment: the host takes
+    /// it out of the map first, and tells of that then.
+    Outside,
     /// It could not be read.
     Fault,
 }
@@ -237,9 +238,9 @@ fn examine(scope: &Scope, dentry: Own, hash: &mut PathHash) -> Result<(u32, u64,
     let identity = Identity::of_own(dentry).ok_or(NoRoot::Fault)?;
     let dev = identity.fs as u32;
     if dev == config!(host_dev) || dev == config!(runtime_dev) {
-        return Err(NoRoot::Host);
+        return Err(NoRoot::Outside);
     }
-    let entry = scope.original().ok_or(NoRoot::Fault)?;
+    let entry = scope.original().ok_or(NoRoot::Outside)?;
     scope.renew(entry);
     let home = if entry.root_dev == 0 { dev } else { entry.root_dev };
     // Only the root of the whole file system is worth to be remembered as the container's.

@@ -37,7 +37,7 @@ fn report(ctx: &BtfTracePointContext, scope: &Scope) -> Option<()> {
     let mut hash = PathHash::new();
     let root = match Root::of_current(scope, &mut hash) {
         Ok(root) => root,
-        Err(NoRoot::Host) => return Some(()),
+        Err(NoRoot::Outside) => return Some(()),
         Err(NoRoot::Fault) => return None,
     };
     let scratch = Scratch::of(Hook::Exec)?;

@@ -107,7 +107,7 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     let scratch = Scratch::of(Hook::Syscall).ok_or(Skip::Fault)?;
     let requested = requested(scratch, &mut hash, call);
     let root = Root::of_current(scope, &mut hash).map_err(|cause| match cause {
-        NoRoot::Host => Skip::Irrelevant,
+        NoRoot::Outside => Skip::Irrelevant,
         NoRoot::Fault => Skip::Fault,
     })?;
     // The kernel refuses some calls before it reads their path (flags, seccomp): then it may lie on a page that nobody

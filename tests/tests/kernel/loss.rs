@@ -230,6 +230,32 @@ fn a_name_that_is_gone_at_the_return_is_loss() -> Result<()> {
     Ok(())
 }
 
+/// As groups of other images do while their containers start, when the containers of one image are traced.
+#[test]
+fn a_group_that_leaves_the_scope_is_no_loss() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    // Rounds of leaving; and what the child does meanwhile, in a jail: only of roots that are not the container's much is asked.
+    const ROUNDS: usize = 500;
+    let steps = [vec!["pause"], vec!["stat /file"; 20_000]].concat();
+    let (tree, group) = (Tree::new()?, Hierarchy::unified()?.group()?);
+    let mut session = Session::start(&Options { sources: Choice::Syscalls, ..Options::default() })?;
+    let mut child = plan(&tree, Entry::Jail).in_group(&group).start(&steps)?;
+    child.paused()?;
+    child.resume()?;
+    for _ in 0..ROUNDS {
+        session.watch(&group, 0)?;
+        session.tracer.unwatch(group.as_group()?.id)?;
+    }
+    child.finish()?;
+    let losses = session.new_losses()?;
+    if !skipped_by_preemption(&losses) {
+        assert_eq!(losses, [""; 0]);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_group_without_room_is_loss() -> Result<()> {
     if !can_run() {
