@@ -33,6 +33,8 @@ pub const COUNTED: u32 = 0;
 pub const NEW: u32 = 1;
 /// It is none of those.
 pub const OTHER: u32 = 2;
+/// It names no path but a descriptor, as `fstat` of glibc does: whatever that is, its open was seen.
+pub const NAMELESS: u32 = 3;
 
 /// Looks at the call with this native meaning that the registers in `ctx` tell of. The verifier must know the types.
 ///
@@ -40,7 +42,10 @@ pub const OTHER: u32 = 2;
 #[inline(never)]
 pub fn look(ctx: *mut c_void, native: u32) -> u32 {
     let (ctx, native) = (BtfTracePointContext::new(ctx), Entry::of_number(native as u16));
-    let Some((facts, named)) = facts(ctx.arg(0), native, ctx.arg(1)) else { return OTHER };
+    let (facts, named) = match facts(ctx.arg(0), native, ctx.arg(1)) {
+        Ok(found) => found,
+        Err(other) => return other,
+    };
     if familiar::holds(Region::Syscall, &facts) {
         return COUNTED;
     }
@@ -50,53 +55,63 @@ pub fn look(ctx: *mut c_void, native: u32) -> u32 {
     NEW
 }
 
-/// By what the call is recognised that `regs` returns from, and the hash of what it names; `None` when it has to go the
-/// long way.
+/// By what the call is recognised that `regs` returns from, and the hash of what it names; else [`OTHER`], when it has to go
+/// the long way, or [`NAMELESS`].
 #[inline(always)]
-fn facts(regs: *const u8, native: Entry, result: i64) -> Option<(Facts, [u64; 2])> {
+fn facts(regs: *const u8, native: Entry, result: i64) -> Result<(Facts, [u64; 2]), u32> {
     let task = Own::task();
-    let call = syscalls::simple(regs, task, native)?;
+    let call = syscalls::simple(regs, task, native).ok_or(OTHER)?;
     let fs = task.typed_pointer(config!(offsets.task_fs));
     let root = fs.typed_pointer(config!(offsets.fs_root) + config!(offsets.path_dentry));
-    let home = Remembered::at(Hook::Syscall, root)?;
+    let home = Remembered::at(Hook::Syscall, root).ok_or(OTHER)?;
     let mut hash = PathHash::new();
     let is_absolute = string(call.path, &mut hash)?;
     if call.entry.family() == Family::Open as u32 {
-        object(&mut hash, kernel::file(task, result as u32)?)?;
+        kernel::file(task, result as u32).and_then(|file| object(&mut hash, file)).ok_or(OTHER)?;
     }
     if !is_absolute {
         let base = if call.dirfd == AT_FDCWD {
             let pwd = fs.typed_pointer(config!(offsets.fs_pwd) + config!(offsets.path_dentry));
             let superblock: u64 = pwd.typed(config!(offsets.dentry_sb));
             if superblock != home.superblock {
-                return None;
+                return Err(OTHER);
             }
             Identity { ino: Identity::typed_ino(pwd), name: Identity::typed_name(pwd), fs: home.superblock }
         } else {
-            let file = kernel::file(task, call.dirfd as u32)?;
-            Identity::of(file.follow(config!(offsets.file_path) + config!(offsets.path_dentry))?)?
+            directory(task, call.dirfd).ok_or(OTHER)?
         };
         // On another file system it counts where that is mounted.
         if base.fs != home.superblock {
-            return None;
+            return Err(OTHER);
         }
         hash.identity(&base);
     }
     let [a, b] = hash.lanes();
-    Some(([a, b ^ call.meaning, home.root, scope_changes()], [a, b]))
+    Ok(([a, b ^ call.meaning, home.root, scope_changes()], [a, b]))
 }
 
-/// Takes the path at `path` into the hash; whether it is absolute. `None` when it does not fit or is none of the image.
+/// The directory that a descriptor of `task` stands for.
 #[inline(always)]
-fn string(path: u64, hash: &mut PathHash) -> Option<bool> {
+fn directory(task: Own, descriptor: i32) -> Option<Identity> {
+    let file = kernel::file(task, descriptor as u32)?;
+    Identity::of(file.follow(config!(offsets.file_path) + config!(offsets.path_dentry))?)
+}
+
+/// Takes the path at `path` into the hash; whether it is absolute. [`OTHER`] when it does not fit.
+#[inline(always)]
+fn string(path: u64, hash: &mut PathHash) -> Result<bool, u32> {
     let mut words = MaybeUninit::<[u64; WORDS]>::uninit();
     // SAFETY: the helper checks the user address, and writes no more than it is told.
     let copied = unsafe {
         bpf_probe_read_user_str(words.as_mut_ptr().cast::<c_void>(), ROOM as u32, path as *const c_void)
     };
-    // An empty path names nothing; one that fills all may have been cut.
+    // With a NUL, but before 6.13 (`strncpy_from_user_nofault`, mm/maccess.c). Failures are below.
+    if copied == 0 || copied == 1 {
+        return Err(NAMELESS);
+    }
+    // One that fills all may have been cut.
     if !(2..ROOM as i64).contains(&copied) {
-        return None;
+        return Err(OTHER);
     }
     let len = copied as u32 - 1;
     let whole = len as usize / 8;
@@ -112,7 +127,7 @@ fn string(path: u64, hash: &mut PathHash) -> Option<bool> {
         hash.text(word);
     }
     // SAFETY: the string has a first byte.
-    Some(unsafe { words.cast::<u8>().read() } == b'/')
+    Ok(unsafe { words.cast::<u8>().read() } == b'/')
 }
 
 /// Takes the object of an open file into the hash.
