@@ -221,6 +221,7 @@ fn what_servers_pay() -> Result<()> {
 }
 
 /// Measures each of its works under `watcher`.
+#[expect(clippy::print_stderr, reason = "a measurement is said")]
 fn measure(server: &Server, group: &ControlGroup, watcher: Watcher) -> Result<()> {
     let mut clients = Clients::connect(server)?;
     let _attached = watcher.attach(group).with_context(|| format!("attach {watcher:?}"))?;
