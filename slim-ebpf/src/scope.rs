@@ -104,7 +104,7 @@ impl Scope {
             asked.cgroup = cgroup;
             asked.changes = changes;
             asked.found = 0;
-            if let Some(entry) = SCOPE.get_ptr(&cgroup) {
+            if let Some(entry) = entry_of(cgroup) {
                 asked.entry = copied(entry);
                 asked.found = 1;
             }
@@ -143,7 +143,7 @@ impl Scope {
     fn original(&self) -> Option<&mut ScopeEntry> {
         // SAFETY: map values stay readable and writable until the program ends. Racing tasks of one container write the
         // same.
-        SCOPE.get_ptr_mut(&self.cgroup).map(|entry| unsafe { &mut *entry })
+        entry_of(self.cgroup).map(|entry| unsafe { &mut *entry })
     }
 
     /// Takes over what the map value says by now.
@@ -152,6 +152,15 @@ impl Scope {
         // SAFETY: as in [`Self::current`].
         unsafe { (*self.asked).entry = copied(entry) };
     }
+}
+
+/// What the map holds of a control group; `None` when it is not in scope.
+///
+/// Asked twice before that is believed: while the host overwrites an entry, a lookup that has passed the place of the new one
+/// finds the old one gone (`htab_map_update_elem`, kernel/bpf/hashtab.c).
+#[inline(always)]
+pub fn entry_of(cgroup: u64) -> Option<*mut ScopeEntry> {
+    SCOPE.get_ptr_mut(&cgroup).or_else(|| SCOPE.get_ptr_mut(&cgroup))
 }
 
 /// A copy of a map value that another CPU may be writing to, word by word (the compiler would take bytes): of the root all is
@@ -190,8 +199,8 @@ pub struct Root {
 /// Why the root of a task gives no answer.
 pub enum NoRoot {
     /// The task is in no container of the scope. It has not entered its own: until `pivot_root` the runtime's init walks the
-    /// host's tree from within the container's control group. Or that group leaves the scope at this moment: the host takes
-    /// it out of the map first, and tells of that then.
+    /// host's tree from within the container's control group. Or that group has left the scope: the host takes it out of the
+    /// map first, and tells the CPUs that remember it then.
     Outside,
     /// It could not be read.
     Fault,
@@ -251,6 +260,8 @@ fn examine(scope: &Scope, dentry: Own, hash: &mut PathHash) -> Result<(u32, u64,
         return Err(NoRoot::Fault);
     }
     if home == dev && parent.addr() == dentry.addr() {
+        // Once more: the entry may have left the map meanwhile, and its memory may be another group's.
+        let entry = scope.original().ok_or(NoRoot::Outside)?;
         // The dentry last: whoever finds it takes the others for known; see `copied`.
         // SAFETY: as in `Scope::original`.
         unsafe {

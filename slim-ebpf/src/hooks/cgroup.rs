@@ -65,7 +65,7 @@ fn try_mkdir(cgroup: Addr) -> Option<()> {
 #[inline(always)]
 fn inherited(cgroup: Addr, id: u64) -> Option<ScopeEntry> {
     let parent = parent(cgroup)?;
-    let entry = scope::copied(SCOPE.get_ptr(&parent)?);
+    let entry = scope::copied(scope::entry_of(parent)?);
     // SAFETY: the value is copied at once; the host asks by the group in which the task ran.
     if let Some(container) = unsafe { ADOPTED.get(&parent) }
         && ADOPTED.insert(&id, container, 0).is_err()
