@@ -57,7 +57,7 @@ pub fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     } else {
         repeated::OTHER
     };
-    if looked == repeated::COUNTED || looked == repeated::NAMELESS {
+    if looked == repeated::DONE {
         return 0;
     }
     if let Some(scope) = Scope::current(Hook::Syscall)

@@ -226,6 +226,12 @@ const NAMED: &[Case] = &[
     ("lstat", "lstat /link", "stat /link"),
     ("fstatat", "dir /dir; statat file", "open /dir, stat /dir/file"),
     ("fstatat of a descriptor", "dir /dir; stat-empty", "open /dir"),
+    // Once the root is known, it goes the short way.
+    (
+        "fstatat of a descriptor, among others",
+        "dir /dir; stat /file; stat /file; stat-empty; statat file; stat-empty; statat file",
+        "open /dir, stat /dir/file, stat /file",
+    ),
     ("statx", "statx /dir/file", "stat /dir/file"),
     ("statx without a string", "needs Linux 6.11; dir /dir; statx-null", "open /dir"),
     ("access", "access /file", "access /file"),

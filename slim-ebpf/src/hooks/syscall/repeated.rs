@@ -1,5 +1,5 @@
 //! The short way for calls that are made again and again: a task at the root of its container asks for a path that is
-//! there. Everything else, and each call for the first time, goes the long way.
+//! there, or for no path at all. Everything else, and each path for the first time, goes the long way.
 //!
 //! What a call is recognised by stands for the same things as the key of its access: the string, the object that was opened,
 //! the directory from which the string starts, and what is done. Whose it is follows from the root directory: see
@@ -27,14 +27,13 @@ use crate::{
 const ROOM: usize = 128;
 const WORDS: usize = ROOM / 8;
 
-/// The call is one of those, and was counted.
-pub const COUNTED: u32 = 0;
+/// The call is one of those: it was counted, or its path is empty. The latter stands for a descriptor or the working
+/// directory, which no string tells more of; glibc 2.33 to 2.38 makes such a call for each `fstat`.
+pub const DONE: u32 = 0;
 /// It is one of those, and not known yet; [`Call`] has its facts.
 pub const NEW: u32 = 1;
 /// It is none of those.
 pub const OTHER: u32 = 2;
-/// It names no path but a descriptor, as `fstat` of glibc does: whatever that is, its open was seen.
-pub const NAMELESS: u32 = 3;
 
 /// Looks at the call with this native meaning that the registers in `ctx` tell of. The verifier must know the types.
 ///
@@ -47,7 +46,7 @@ pub fn look(ctx: *mut c_void, native: u32) -> u32 {
         Err(other) => return other,
     };
     if familiar::holds(Region::Syscall, &facts) {
-        return COUNTED;
+        return DONE;
     }
     let Some(call) = CALL.get_ptr_mut(0) else { return OTHER };
     // SAFETY: a per-CPU map value of this program alone, which does not run twice at once.
@@ -56,7 +55,7 @@ pub fn look(ctx: *mut c_void, native: u32) -> u32 {
 }
 
 /// By what the call is recognised that `regs` returns from, and the hash of what it names; else [`OTHER`], when it has to go
-/// the long way, or [`NAMELESS`].
+/// the long way, or [`DONE`], when it names nothing.
 #[inline(always)]
 fn facts(regs: *const u8, native: Entry, result: i64) -> Result<(Facts, [u64; 2]), u32> {
     let task = Own::task();
@@ -97,7 +96,8 @@ fn directory(task: Own, descriptor: i32) -> Option<Identity> {
     Identity::of(file.follow(config!(offsets.file_path) + config!(offsets.path_dentry))?)
 }
 
-/// Takes the path at `path` into the hash; whether it is absolute. [`OTHER`] when it does not fit.
+/// Takes the path at `path` into the hash; whether it is absolute. [`DONE`] when it is empty, [`OTHER`] when it does not fit or
+/// cannot be read.
 #[inline(always)]
 fn string(path: u64, hash: &mut PathHash) -> Result<bool, u32> {
     let mut words = MaybeUninit::<[u64; WORDS]>::uninit();
@@ -105,9 +105,9 @@ fn string(path: u64, hash: &mut PathHash) -> Result<bool, u32> {
     let copied = unsafe {
         bpf_probe_read_user_str(words.as_mut_ptr().cast::<c_void>(), ROOM as u32, path as *const c_void)
     };
-    // With a NUL, but before 6.13 (`strncpy_from_user_nofault`, mm/maccess.c). Failures are below.
+    // The count includes the NUL; but before 6.13 it is 0 for an empty string (`strncpy_from_user_nofault`, mm/maccess.c).
     if copied == 0 || copied == 1 {
-        return Err(NAMELESS);
+        return Err(DONE);
     }
     // One that fills all may have been cut.
     if !(2..ROOM as i64).contains(&copied) {
