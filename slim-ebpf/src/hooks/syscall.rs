@@ -110,12 +110,17 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
         NoRoot::Outside => Skip::Irrelevant,
         NoRoot::Fault => Skip::Fault,
     })?;
-    // The kernel refuses some calls before it reads their path (flags, seccomp): then it may lie on a page that nobody
-    // touched yet, or nowhere.
-    let unread = if result < 0 { Skip::Irrelevant } else { Skip::Fault };
-    if requested.ok_or(unread)? == 0 && call.path() != 0 {
-        // An empty path means the descriptor itself (AT_EMPTY_PATH): its open was seen.
-        return Err(Skip::Irrelevant);
+    // What is missing where the path cannot be read. The kernel refuses some calls before it reads theirs (flags, seccomp): then
+    // it may lie on a page that nobody touched yet, or nowhere.
+    let unread = if requested.is_none() && result >= 0 { Skip::Fault } else { Skip::Irrelevant };
+    let is_named = call.path() != 0 && requested.is_some_and(|len| len != 0);
+    if call.path() != 0 && !is_named {
+        // An empty path means the descriptor itself (AT_EMPTY_PATH): its open was seen. But what was opened had a name once,
+        // and is known without it.
+        if result < 0 || !call.is(Family::Open) {
+            return Err(unread);
+        }
+        scratch.header.requested_len = 0;
     }
     note_outcome(call, result, scratch);
     let header = &scratch.header;
@@ -124,14 +129,15 @@ fn report(ctx: &BtfTracePointContext, call: &Call, scope: &Scope) -> Result<(), 
     if result >= 0 {
         reached(call, result as u32, &root, &mut access, &mut hash)?;
     }
-    if call.path() != 0 {
+    if is_named {
         base(call, scope, &root, scratch, &mut access, &mut hash)?;
     } else if access.flags & flag::OBJECT_ON_ROOT == 0 {
-        return Err(Skip::Irrelevant);
+        return Err(unread);
     }
     let recall = call.facts(hash.lanes()).map_or(Recall::ByKey, Recall::ByFacts);
     emit::access(scope, &root, scratch, &access, hash, recall);
-    Ok(())
+    // By the object alone nobody knows of the symlinks on the way.
+    if let Skip::Fault = unread { Err(unread) } else { Ok(()) }
 }
 
 /// Notes what the call did and how that ended. By way of memory: of registers the verifier would know which of the few it
