@@ -13,9 +13,10 @@ use crate::{plan, sources};
 const STEPS: [&str; 6] =
     ["open /file", "open /file", "open /file", "stat /dir/file", "stat /dir/file", "stat /dir/file"];
 
-/// How many containers must have a root where another had its own, and how many are tried for that.
-const WANTED: usize = 20;
-const TRIED: usize = 400;
+/// How many containers must have a root where another had its own, and how many are tried for that: where others use the
+/// machine, it is one in 25.
+const WANTED: usize = 10;
+const TRIED: usize = 2_000;
 
 #[test]
 fn by_system_calls() -> Result<()> {
