@@ -279,7 +279,7 @@ fn what_a_lossy_watch_found_comes_back_all_the_same() -> Result<()> {
     let run = slim.run(words).expect(0);
     assert_eq!(run.json()["capture"]["status"], "lossy", "{run}");
 
-    // So does a watch of what that built, which loses nothing itself.
+    // Neither is the next build taken without, though the watch before it loses nothing: what it adds to is that capture.
     let next_image = Image::reserve(&engine, "next");
     slim.run(next.split(' ').skip(1).chain(["--level", "strict", "--tag", next_image.tag()])).expect(0);
     let container = Container::run(&engine, next_image.tag(), &ALONE, &[])?;
