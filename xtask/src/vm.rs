@@ -107,7 +107,8 @@ pub(crate) fn count_instructions(
     setup::packages(setup::VM_PACKAGES)?;
     let kernel = kernel.unpacked()?;
     let directory = directory()?;
-    let file = |extension: &str| directory.join(format!("{}-cost.{extension}", kernel.release));
+    let name = test.rsplit(':').next().unwrap_or_default();
+    let file = |extension: &str| directory.join(format!("{}-{name}.{extension}", kernel.release));
     let (initramfs, log) = (file("cpio"), file("log"));
     // What it measures is said at once: to who counts instructions, a minute without a word is ten of ours.
     let arguments = ["--ignored", "--nocapture", "--exact", test].map(str::to_owned);

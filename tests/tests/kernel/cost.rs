@@ -2,7 +2,7 @@
 //! programs on the same hooks cost it, below which nobody gets.
 //!
 //! Measured on demand. Natively by the clock, on a quiet machine:
-//! `cargo nextest run -p slim-tests --run-ignored only -E 'test(cost::)' --success-output immediate`.
+//! `cargo nextest run -p slim-tests --run-ignored only -E 'test(=cost::what_the_hooks_cost)' --success-output immediate`.
 //! `cargo xtask bench hooks` runs it in a virtual machine whose clock counts instructions, and reads the lines
 //! `COST WORK WATCHER NANOSECONDS`, one for each measurement.
 

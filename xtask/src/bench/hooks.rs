@@ -15,7 +15,7 @@ pub(super) const KERNEL: Kernel = Kernel::V6_12;
 
 const TEST: &str = "cost::what_the_hooks_cost";
 
-/// Before each measurement: work, watcher, instructions a call.
+/// Begins a line: then come work, watcher and instructions of a call.
 const MARK: &str = "COST ";
 
 /// What is done, and whether goals are set on it: of a call that names no file, only what it costs servers is of interest.

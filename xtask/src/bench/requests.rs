@@ -1,5 +1,5 @@
-//! What servers pay by instructions. Requests a second differ by more than what is to be found wherever a machine does other
-//! things too; instructions do not, and in a virtual machine the file system hooks attach as well.
+//! What servers pay by instructions. Where a machine does other things too, requests a second differ by more than what they
+//! shall tell; instructions do not, and in a virtual machine the file system hooks attach as well.
 //!
 //! The servers are the slim images' (`tests/tests/kernel/cost/servers.rs` runs and drives them).
 
@@ -31,9 +31,11 @@ pub(super) fn measure(engine: &Endpoint, programs: &Programs) -> Result<Table> {
     let mut table = Table::new(
         "What a traced server pays, in instructions",
         &format!(
-            "Instructions of one request on Linux {release}, in a virtual machine as below: those of the server, the kernel \
-             and the client, on one processor and over its loopback; 50 clients of redis, 16 of nginx, each asking when all \
-             were answered. A rate of 0.97 is one in 33 instructions more. What waits for memory longer, this does not tell."
+            "Instructions of one request on Linux {release}, in a virtual machine as below: those that the server makes, and the \
+             kernel on its behalf. As many clients as above, over the loopback interface, each of which asks when all were \
+             answered; the least of 8 measurements. nginx writes its log into a file. A rate of 0.97 is one in 32 instructions \
+             more; that of a server with a processor to itself, as long as clients ask faster than it answers. What waits \
+             longer for memory, this does not tell."
         ),
         &[
             "server",

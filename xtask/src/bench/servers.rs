@@ -6,14 +6,13 @@ use anyhow::{Context, Result};
 
 use super::flow::Flow;
 use super::pairs::{Pairs, TOGETHER, Turn, typical};
-use super::slimmed::redis_command;
 use super::stage::{self, Container, Image, Under};
 use super::table::{Goal, Limit, Table, ratio};
 use super::watcher::{ALL, Programs, Watch, Watcher, said_of, turns, until};
 use crate::engine::Endpoint;
 
-pub(super) const REDIS: [&str; 8] =
-    ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--daemonize"];
+pub(super) const REDIS: [&str; 9] =
+    ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--daemonize", "no"];
 pub(super) const NGINX: [&str; 3] = ["nginx", "-g", "daemon off;"];
 
 /// What is measured: nanoseconds of a request, and of the slowest hundredth the least. The former are shown as rates.
@@ -68,8 +67,8 @@ const RATE: f64 = 0.97;
 /// Measures both, `rounds` times, in turns.
 pub(super) fn measure(engine: &Endpoint, programs: &Programs, rounds: usize) -> Result<Table> {
     stage::build(engine, &[Image::Redis, Image::Nginx])?;
-    let redis = [Under::Nothing, Under::Strace]
-        .map(|under| Container::service(engine, Image::Redis, under, &redis_command()));
+    let redis =
+        [Under::Nothing, Under::Strace].map(|under| Container::service(engine, Image::Redis, under, &REDIS));
     let nginx =
         [Under::Nothing, Under::Strace].map(|under| Container::service(engine, Image::Nginx, under, &NGINX));
     let ([redis, slow_redis], [nginx, slow_nginx]) = (redis, nginx);

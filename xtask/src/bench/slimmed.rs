@@ -21,13 +21,8 @@ pub(super) fn servers<'e>(engine: &'e Endpoint, programs: &Programs) -> Result<[
     images::build(engine, &["nginx", "redis"].map(str::to_owned))?;
     let ping = "until redis-cli -h \"$SLIM_IP\" set a b; do sleep 0.1; done";
     let page = "until curl -fs -o /dev/null \"http://$SLIM_IP/\"; do sleep 0.1; done";
-    let redis = Slim::build(engine, programs, "redis", ping, &redis_command())?;
+    let redis = Slim::build(engine, programs, "redis", ping, &REDIS)?;
     Ok([redis, Slim::build(engine, programs, "nginx", page, &NGINX)?])
-}
-
-/// What redis is started with.
-pub(super) fn redis_command() -> Vec<&'static str> {
-    [&REDIS[..], &["no"]].concat()
 }
 
 impl<'e> Slim<'e> {
@@ -48,12 +43,12 @@ impl<'e> Slim<'e> {
 
     /// All its files, as a TAR archive.
     pub(super) fn files(&self) -> Result<Vec<u8>> {
+        let place = stage::directory()?.join("files.tar");
         let name = format!("slim-bench-{}-files", std::process::id());
         process::quiet(self.engine.docker().args(["create", "--name", &name, &self.tag]))?;
-        let place = stage::directory()?.join("files.tar");
         let exported = process::quiet(self.engine.docker().args(["export", &name, "--output"]).arg(&place));
-        process::quiet(self.engine.docker().args(["rm", &name]))?;
-        exported?;
+        let removed = process::quiet(self.engine.docker().args(["rm", &name]));
+        exported.and(removed)?;
         let files = std::fs::read(&place)?;
         std::fs::remove_file(place)?;
         Ok(files)

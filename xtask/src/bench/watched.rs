@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::pairs::{Pairs, TOGETHER, Turn};
-use super::servers::{DRIVEN, NGINX, ROWS, SERVER, Shown, redis_times, wrk};
-use super::slimmed::{self, redis_command};
+use super::servers::{DRIVEN, NGINX, REDIS, ROWS, SERVER, Shown, redis_times, wrk};
+use super::slimmed;
 use super::stage::{self, Container};
 use super::table::{Goal, Limit, Table, ratio};
 use super::watcher::{Programs, until};
@@ -55,7 +55,7 @@ impl Watch {
 /// Measures both, `rounds` times, in turns.
 pub(super) fn measure(engine: &Endpoint, programs: &Programs, rounds: usize) -> Result<Table> {
     let [redis, nginx] = slimmed::servers(engine, programs)?;
-    let redis_container = Container::of_tag(engine, "watched-redis", &redis.tag, &redis_command())?;
+    let redis_container = Container::of_tag(engine, "watched-redis", &redis.tag, &REDIS)?;
     let nginx_container = Container::of_tag(engine, "watched-nginx", &nginx.tag, &NGINX)?;
     for (container, port) in [(&redis_container, 6379), (&nginx_container, 80)] {
         let address = format!("{}:{port}", container.address()?).parse()?;
