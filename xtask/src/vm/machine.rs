@@ -114,11 +114,14 @@ impl Machine {
                 }
             }
         });
-        let deadline = Instant::now() + DEADLINE;
+        let begin = Instant::now();
+        let deadline = begin + DEADLINE;
         loop {
             match heard.recv_timeout(SILENCE.min(deadline.saturating_duration_since(Instant::now()))) {
                 Ok(line) => {
-                    writeln!(log, "{line}").context("write the console's log")?;
+                    // With the seconds, by which one sees what takes long.
+                    writeln!(log, "{:7.1} {line}", begin.elapsed().as_secs_f64())
+                        .context("write the console's log")?;
                     self.said.push(line);
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
