@@ -64,8 +64,13 @@ fn facts(regs: *const u8, native: Entry, result: i64) -> Result<(Facts, [u64; 2]
     let root = fs.typed_pointer(config!(offsets.fs_root) + config!(offsets.path_dentry));
     let home = Remembered::at(Hook::Syscall, root).ok_or(OTHER)?;
     let mut hash = PathHash::new();
-    let is_absolute = string(call.path, &mut hash)?;
-    if call.entry.family() == Family::Open as u32 {
+    let is_open = call.entry.family() == Family::Open as u32;
+    let is_absolute = match string(call.path, &mut hash) {
+        // Another thread has emptied it, and the long way tells by the descriptor what was opened.
+        Err(DONE) if is_open => return Err(OTHER),
+        known => known?,
+    };
+    if is_open {
         kernel::file(task, result as u32).and_then(|file| object(&mut hash, file)).ok_or(OTHER)?;
     }
     if !is_absolute {
