@@ -15,7 +15,7 @@ const STEPS: [&str; 6] =
 
 /// How many containers must have a root where another had its own, and how many are tried for that: where others use the
 /// machine, it is one in 25.
-const WANTED: usize = 10;
+const WANTED: usize = 20;
 const TRIED: usize = 2_000;
 
 #[test]
