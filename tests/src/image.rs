@@ -1,6 +1,6 @@
 //! Images that tests make, and what is in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
 
 use anyhow::{Context, Result, bail};
@@ -79,6 +79,15 @@ impl<'e> Image<'e> {
         let inspect = self.inspect()?;
         let layers = inspect["RootFS"]["Layers"].as_array().context("inspect without layers")?;
         Ok(layers.iter().filter_map(|layer| layer.as_str().map(str::to_owned)).collect())
+    }
+
+    /// The regular files of its only layer, without hard links, as text.
+    ///
+    /// # Errors
+    /// As [`Self::entries`].
+    pub fn files(&self) -> Result<BTreeSet<String>> {
+        let files = self.entries()?.into_iter().filter(|(_, entry)| entry.kind == b'0');
+        Ok(files.map(|(path, _)| String::from_utf8_lossy(&path).into_owned()).collect())
     }
 
     /// The entries of its only layer.
